@@ -1,0 +1,4 @@
+//! The in-memory store.
+/// The in-memory store.
+#[derive(Debug, Default)]
+pub struct MemoryStore {}
