@@ -6,7 +6,8 @@
 //! # Keys and spaces
 //!
 //! The first [`SPACE_LEN`] bytes of every key name its *space*: one table's rows, one index's entries, a system area. Ranges never
-//! leave their space, so an engine may keep a space in a structure of its own and keep a version for each.
+//! leave their space, so an engine may keep a space in a structure of its own and keep a version for each. The last space
+//! (all bytes 0xFF) is reserved, since nothing follows it that could end a range.
 //!
 //! # Versions
 //!
@@ -31,6 +32,7 @@
 pub mod conformance;
 mod counting;
 mod memory;
+pub mod rules;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -82,7 +84,7 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// All keys that begin with `prefix` (at least [`SPACE_LEN`] bytes).
+    /// All keys that begin with `prefix` (at least [`SPACE_LEN`] bytes, not in the reserved last space).
     pub fn prefix(prefix: &[u8]) -> Self {
         let mut to = prefix.to_vec();
         while let Some(last) = to.last_mut() {
@@ -92,7 +94,12 @@ impl KeyRange {
             }
             to.pop();
         }
-        Self { from: Bytes::copy_from_slice(prefix), to: Bytes::from(to) }
+        // Carried into the space: the bound is the first key of the next space, written in full.
+        to.resize(to.len().max(SPACE_LEN), 0);
+        Self {
+            from: Bytes::copy_from_slice(prefix),
+            to: Bytes::from(to),
+        }
     }
 
     /// Whether `key` lies inside.
@@ -143,7 +150,10 @@ pub struct ReadLimits {
 
 impl Default for ReadLimits {
     fn default() -> Self {
-        Self { entries: 4096, bytes: 1 << 20 }
+        Self {
+            entries: 4096,
+            bytes: 1 << 20,
+        }
     }
 }
 
@@ -444,5 +454,10 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Events of `stream` with versions above `after`, in commit order, without gaps; first those kept, then new ones as they
     /// come. `None` begins with the next commit after this call returns. Yields [`StoreError::Compacted`] where events after `after` may be gone.
-    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError>;
+    async fn watch(
+        &self,
+        home: &HomeId,
+        stream: Bytes,
+        after: Option<Version>,
+    ) -> Result<WatchStream, StoreError>;
 }
