@@ -161,12 +161,7 @@ impl Home {
                 range,
                 limit,
                 reverse,
-            } => self.page(
-                range,
-                Budget::new(limits, *limit),
-                *reverse,
-                |key, stored| entry(key, stored),
-            ),
+            } => self.page(range, Budget::new(limits, *limit), *reverse, entry),
             Read::Follow {
                 range,
                 limit,
