@@ -8,10 +8,14 @@
 //!
 //! [`value`] and [`error`] are what all stages share.
 
+pub mod catalog;
 pub mod database;
 pub mod encoding;
 pub mod error;
+pub mod exec;
+pub mod plan;
 pub mod store;
+pub mod txn;
 pub mod value;
 
 pub use error::{Error, Result, SqlState};

@@ -1,0 +1,7 @@
+//! Values as bytes: order-preserving keys, and rows.
+
+mod key;
+mod row;
+
+pub use key::{KeyColumn, decode_key_value, encode_key_value, skip_key_value};
+pub use row::{RowReader, encode_row};

@@ -1,0 +1,222 @@
+//! The description of one table, as it is kept in the store (JSON) and used by every stage above.
+
+use crate::encoding::KeyColumn;
+use crate::store::Version;
+use crate::value::{DataType, Value};
+use serde::{Deserialize, Serialize};
+
+/// A table's number: never reused. Also the number of the space of its rows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct TableId(pub u32);
+
+/// A column's number within its table: never reused, so that rows survive added and dropped columns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct ColumnId(pub u32);
+
+/// A table.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Table {
+    /// Its number, also the space of its rows.
+    pub id: TableId,
+    /// Its name.
+    pub name: String,
+    /// The version of the schema-version key under which this description was read; not stored.
+    #[serde(skip)]
+    pub version: Version,
+    /// The live columns in order. A table without a declared primary key has a hidden uuid column at the end.
+    pub columns: Vec<Column>,
+    /// The id that the next added column gets.
+    pub next_column: u32,
+    /// The columns of the primary key, in key order; never empty.
+    pub primary_key: Vec<ColumnId>,
+    /// The primary key's constraint name; `None` where the key is the hidden column.
+    pub primary_key_name: Option<String>,
+    /// Secondary indexes, those of UNIQUE constraints included.
+    pub indexes: Vec<Index>,
+    /// CHECK constraints.
+    pub checks: Vec<Check>,
+    /// FOREIGN KEY constraints of this table.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Tables with foreign keys to this one (this one included, for a self-reference).
+    pub referenced_by: Vec<TableId>,
+}
+
+/// A column.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Column {
+    /// Its number.
+    pub id: ColumnId,
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub data_type: DataType,
+    /// Whether NULL is refused.
+    pub not_null: bool,
+    /// The default as SQL text.
+    pub default: Option<String>,
+    /// Set for identity and serial columns.
+    pub identity: Option<Identity>,
+    /// What rows hold that were written before the column was added, as PostgreSQL's text form; `None` is NULL.
+    pub missing: Option<String>,
+    /// Not part of `*`; only the key that Rome gives to tables without a primary key.
+    pub hidden: bool,
+}
+
+/// How an identity column makes its numbers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    /// GENERATED ALWAYS: refuses explicit values.
+    pub always: bool,
+    /// The first number.
+    pub start: i64,
+    /// The step between numbers; not zero.
+    pub increment: i64,
+}
+
+/// A secondary index. Each entry's value is the key of its row.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Index {
+    /// The space of its entries: never reused.
+    pub space: u32,
+    /// Its name, unique in the database.
+    pub name: String,
+    /// Its columns in order.
+    pub columns: Vec<IndexColumn>,
+    /// Whether two rows may not agree on all columns (NULLs never agree). The entry's key then is the columns alone, unless one is
+    /// NULL; otherwise the columns followed by the primary key.
+    pub unique: bool,
+    /// Whether it belongs to a UNIQUE constraint (and can't be dropped as an index).
+    pub constraint: bool,
+    /// How far its creation has come.
+    pub state: IndexState,
+}
+
+/// One column of an index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IndexColumn {
+    /// The column.
+    pub column: ColumnId,
+    /// DESC
+    pub descending: bool,
+    /// NULLS FIRST
+    pub nulls_first: bool,
+}
+
+/// The states that an index passes through while it is made or dropped; every session writes according to the state that its commit's
+/// schema guard confirms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum IndexState {
+    /// Deletes and updates remove entries; nothing adds them; nothing reads them.
+    DeleteOnly,
+    /// All writes maintain it; nothing reads it; existing rows are being added.
+    WriteOnly,
+    /// Complete.
+    Public,
+}
+
+/// A CHECK constraint.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// The condition as SQL text.
+    pub expression: String,
+}
+
+/// A FOREIGN KEY constraint.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ForeignKey {
+    /// Its name.
+    pub name: String,
+    /// The referencing columns.
+    pub columns: Vec<ColumnId>,
+    /// The referenced table.
+    pub parent: TableId,
+    /// The referenced columns: the parent's primary key or a unique index's columns, in the order of `columns`.
+    pub parent_columns: Vec<ColumnId>,
+    /// What deleting a parent does.
+    pub on_delete: ReferentialAction,
+    /// What changing a parent's referenced columns does.
+    pub on_update: ReferentialAction,
+}
+
+/// What happens to children.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReferentialAction {
+    /// Refuse (also NO ACTION).
+    Restrict,
+    /// Follow the parent.
+    Cascade,
+    /// Set the referencing columns to NULL.
+    SetNull,
+    /// Set the referencing columns to their defaults.
+    SetDefault,
+}
+
+impl Table {
+    /// The position of a column in [`Table::columns`].
+    pub fn position(&self, id: ColumnId) -> Option<usize> {
+        self.columns.iter().position(|column| column.id == id)
+    }
+
+    /// The column of this number.
+    pub fn column(&self, id: ColumnId) -> Option<&Column> {
+        self.columns.iter().find(|column| column.id == id)
+    }
+
+    /// The visible column of this name, with its position.
+    pub fn column_named(&self, name: &str) -> Option<(usize, &Column)> {
+        self.columns
+            .iter()
+            .enumerate()
+            .find(|(_, column)| !column.hidden && column.name == name)
+    }
+
+    /// Positions of the primary key's columns, in key order.
+    pub fn primary_key_positions(&self) -> Vec<usize> {
+        self.primary_key
+            .iter()
+            .filter_map(|id| self.position(*id))
+            .collect()
+    }
+
+    /// How the primary key's columns are encoded.
+    pub fn primary_key_columns(&self) -> Vec<KeyColumn> {
+        let columns = self.primary_key.iter().filter_map(|id| self.column(*id));
+        columns
+            .map(|column| KeyColumn::ascending(column.data_type.clone()))
+            .collect()
+    }
+
+    /// How an index's own columns (without the primary key) are encoded.
+    pub fn index_key_columns(&self, index: &Index) -> Vec<KeyColumn> {
+        let parts = index
+            .columns
+            .iter()
+            .filter_map(|part| Some((part, self.column(part.column)?)));
+        parts
+            .map(|(part, column)| KeyColumn {
+                data_type: column.data_type.clone(),
+                descending: part.descending,
+                nulls_first: part.nulls_first,
+            })
+            .collect()
+    }
+
+    /// The index of this name.
+    pub fn index_named(&self, name: &str) -> Option<&Index> {
+        self.indexes.iter().find(|index| index.name == name)
+    }
+}
+
+impl Column {
+    /// What a row holds that was written before the column existed.
+    pub fn missing_value(&self) -> Value {
+        match &self.missing {
+            Some(text) => {
+                crate::value::cast(Value::text(text), &self.data_type).unwrap_or(Value::Null)
+            }
+            None => Value::Null,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Aggregates.
+
+/// The aggregate functions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AggregateFunction {
+    /// `count(*)` without arguments, `count(x)` counting values that are not NULL
+    Count,
+    /// `sum`: bigint of integers, numeric of bigint and numeric, floats of floats
+    Sum,
+    /// `min`
+    Min,
+    /// `max`
+    Max,
+    /// `avg`: numeric of integers and numeric, double of floats
+    Avg,
+    /// `bool_and`
+    BoolAnd,
+    /// `bool_or`
+    BoolOr,
+    /// `string_agg(x, separator)`
+    StringAgg,
+    /// `array_agg`
+    ArrayAgg,
+}

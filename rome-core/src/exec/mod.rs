@@ -1,0 +1,6 @@
+//! Running plans: expressions, operators, aggregates, and data changes.
+
+pub mod aggregate;
+pub mod expr;
+pub mod functions;
+pub mod node;

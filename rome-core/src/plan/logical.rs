@@ -1,0 +1,465 @@
+//! The logical tree: what a bound query means, before anything is decided about how to run it. `sql` builds it, `plan` consumes it.
+//!
+//! Every column of every relation has a statement-wide [`ColId`], so that moving filters and reordering joins renumbers nothing. A reference to
+//! a column of an enclosing query (correlation) is simply a `Column` whose id no relation of the subquery produces.
+
+use crate::catalog::Table;
+use crate::exec::expr::{AggregateCall, ColId, Expr, LogicalBody, SortKey};
+use crate::exec::node::{ConflictTarget, JoinKind, OutputColumn, SetOp};
+use crate::value::DataType;
+use std::sync::Arc;
+
+/// A relational expression over columns with statement-wide ids.
+#[derive(Clone, Debug)]
+pub enum Rel {
+    /// One row without columns (`SELECT 1`).
+    OneRow,
+    /// Literal rows.
+    Values {
+        /// Ids of the columns.
+        columns: Vec<ColId>,
+        /// The rows, each expression already cast to the column's common type.
+        rows: Vec<Vec<Expr>>,
+    },
+    /// A table.
+    Scan {
+        /// The table.
+        table: Arc<Table>,
+        /// For each column used or usable: its id and its position in `table.columns`. May list all; the planner prunes.
+        columns: Vec<(ColId, usize)>,
+        /// The name by which the statement knows it, for EXPLAIN.
+        alias: String,
+        /// FOR UPDATE or FOR SHARE.
+        lock: bool,
+    },
+    /// WHERE, HAVING.
+    Filter {
+        /// Input.
+        input: Box<Rel>,
+        /// A boolean.
+        predicate: Expr,
+    },
+    /// Computes columns; produces exactly these.
+    Project {
+        /// Input.
+        input: Box<Rel>,
+        /// Id and expression of each output column.
+        exprs: Vec<(ColId, Expr)>,
+    },
+    /// A join. Produces the left columns then the right (Semi and Anti: the left).
+    Join {
+        /// Its kind.
+        kind: JoinKind,
+        /// Left side.
+        left: Box<Rel>,
+        /// Right side.
+        right: Box<Rel>,
+        /// The condition; `None` for CROSS JOIN. USING and NATURAL have been rewritten.
+        on: Option<Expr>,
+    },
+    /// GROUP BY. Produces the groups, then the aggregates.
+    Aggregate {
+        /// Input.
+        input: Box<Rel>,
+        /// Id and expression of each group.
+        groups: Vec<(ColId, Expr)>,
+        /// Id and call of each aggregate.
+        aggregates: Vec<(ColId, AggregateCall)>,
+    },
+    /// DISTINCT, or DISTINCT ON.
+    Distinct {
+        /// Input.
+        input: Box<Rel>,
+        /// DISTINCT ON.
+        on: Option<Vec<Expr>>,
+    },
+    /// ORDER BY.
+    Sort {
+        /// Input.
+        input: Box<Rel>,
+        /// The keys.
+        keys: Vec<SortKey>,
+    },
+    /// LIMIT and OFFSET: bigint expressions over no row.
+    Limit {
+        /// Input.
+        input: Box<Rel>,
+        /// At most so many; NULL is all.
+        limit: Option<Expr>,
+        /// Skip so many.
+        offset: Option<Expr>,
+    },
+    /// UNION, INTERSECT, EXCEPT. Both sides have been projected to the common types.
+    SetOp {
+        /// Which.
+        op: SetOp,
+        /// ALL
+        all: bool,
+        /// Left side.
+        left: Box<Rel>,
+        /// Right side.
+        right: Box<Rel>,
+        /// Ids of the result's columns, by position.
+        columns: Vec<ColId>,
+    },
+}
+
+impl Rel {
+    /// The columns that it produces, in order.
+    pub fn columns(&self) -> Vec<ColId> {
+        match self {
+            Self::OneRow => vec![],
+            Self::Values { columns, .. } | Self::SetOp { columns, .. } => columns.clone(),
+            Self::Scan { columns, .. } => columns.iter().map(|(id, _)| *id).collect(),
+            Self::Project { exprs, .. } => exprs.iter().map(|(id, _)| *id).collect(),
+            Self::Filter { input, .. }
+            | Self::Distinct { input, .. }
+            | Self::Sort { input, .. }
+            | Self::Limit { input, .. } => input.columns(),
+            Self::Join {
+                kind: JoinKind::Semi | JoinKind::Anti,
+                left,
+                ..
+            } => left.columns(),
+            Self::Join { left, right, .. } => {
+                let mut columns = left.columns();
+                columns.extend(right.columns());
+                columns
+            }
+            Self::Aggregate {
+                groups, aggregates, ..
+            } => groups
+                .iter()
+                .map(|(id, _)| *id)
+                .chain(aggregates.iter().map(|(id, _)| *id))
+                .collect(),
+        }
+    }
+}
+
+/// A bound query: a tree, and which of its columns are the result.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The tree.
+    pub rel: Rel,
+    /// The result's columns: id in `rel`, name and type.
+    pub output: Vec<(ColId, OutputColumn)>,
+}
+
+impl LogicalBody for Query {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// A bound statement.
+#[derive(Clone, Debug)]
+pub enum Bound {
+    /// SELECT, VALUES, set operations.
+    Query(Query),
+    /// INSERT.
+    Insert(BoundInsert),
+    /// UPDATE.
+    Update(BoundUpdate),
+    /// DELETE.
+    Delete(BoundDelete),
+    /// EXPLAIN [ANALYZE].
+    Explain {
+        /// Run it, and report what was measured.
+        analyze: bool,
+        /// What to explain.
+        statement: Box<Bound>,
+    },
+    /// DDL.
+    Schema(SchemaChange),
+    /// BEGIN, COMMIT, SAVEPOINT and so on, as text.
+    Control(Control),
+}
+
+/// INSERT as bound.
+#[derive(Clone, Debug)]
+pub struct BoundInsert {
+    /// The table.
+    pub table: Arc<Table>,
+    /// Positions of the target columns.
+    pub targets: Vec<usize>,
+    /// The rows, one column for each target, in the order of `source.output`.
+    pub source: Query,
+    /// (row, target) where VALUES said DEFAULT.
+    pub default_marks: Vec<(usize, usize)>,
+    /// For each column of the table its default; no row is visible.
+    pub defaults: Vec<Option<Expr>>,
+    /// OVERRIDING SYSTEM VALUE
+    pub overriding_system: bool,
+    /// ON CONFLICT.
+    pub on_conflict: Option<BoundOnConflict>,
+    /// The checks with their names, over `row`.
+    pub checks: Vec<(String, Expr)>,
+    /// Ids of the full row's columns, by position in `table.columns`: what `checks`, `returning` and ON CONFLICT mean by the table's columns.
+    pub row: Vec<ColId>,
+    /// Ids of the columns of `excluded`.
+    pub excluded: Vec<ColId>,
+    /// RETURNING.
+    pub returning: Option<Vec<(Expr, OutputColumn)>>,
+}
+
+/// ON CONFLICT as bound.
+#[derive(Clone, Debug)]
+pub struct BoundOnConflict {
+    /// Which uniqueness.
+    pub target: Option<ConflictTarget>,
+    /// DO UPDATE: assignments by column position (`None` is DEFAULT), and WHERE; over `row` and `excluded`.
+    pub update: Option<(Vec<(usize, Option<Expr>)>, Option<Expr>)>,
+}
+
+/// UPDATE as bound.
+#[derive(Clone, Debug)]
+pub struct BoundUpdate {
+    /// The table.
+    pub table: Arc<Table>,
+    /// Ids of the full row's columns, by position in `table.columns`; `source` produces all of them.
+    pub row: Vec<ColId>,
+    /// The target's scan (listing all columns), joined with FROM, filtered by WHERE.
+    pub source: Rel,
+    /// New values by column position (`None` is DEFAULT), over the source's columns.
+    pub assignments: Vec<(usize, Option<Expr>)>,
+    /// As in [`BoundInsert::defaults`].
+    pub defaults: Vec<Option<Expr>>,
+    /// Over `row`, meaning the new row.
+    pub checks: Vec<(String, Expr)>,
+    /// RETURNING, over `row` (the new row) and the other columns of the source.
+    pub returning: Option<Vec<(Expr, OutputColumn)>>,
+}
+
+/// DELETE as bound.
+#[derive(Clone, Debug)]
+pub struct BoundDelete {
+    /// The table.
+    pub table: Arc<Table>,
+    /// Ids of the full row's columns, by position; `source` produces all of them.
+    pub row: Vec<ColId>,
+    /// The target's scan, joined with USING, filtered by WHERE.
+    pub source: Rel,
+    /// RETURNING.
+    pub returning: Option<Vec<(Expr, OutputColumn)>>,
+}
+
+/// Statements that steer a session.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Control {
+    /// BEGIN / START TRANSACTION
+    Begin {
+        /// READ ONLY
+        read_only: bool,
+    },
+    /// COMMIT
+    Commit,
+    /// ROLLBACK
+    Rollback,
+    /// SAVEPOINT
+    Savepoint(String),
+    /// RELEASE
+    Release(String),
+    /// ROLLBACK TO
+    RollbackTo(String),
+    /// SET name = value (`None` is DEFAULT)
+    Set(String, Option<String>),
+    /// SHOW name
+    Show(String),
+}
+
+/// A DDL statement.
+#[derive(Clone, Debug)]
+pub enum SchemaChange {
+    /// CREATE TABLE
+    CreateTable {
+        /// What to make.
+        table: NewTable,
+        /// IF NOT EXISTS
+        if_not_exists: bool,
+    },
+    /// DROP TABLE
+    DropTable {
+        /// Names.
+        names: Vec<String>,
+        /// IF EXISTS
+        if_exists: bool,
+        /// CASCADE: drops foreign keys of other tables that refer to these.
+        cascade: bool,
+    },
+    /// TRUNCATE
+    Truncate {
+        /// Names.
+        names: Vec<String>,
+        /// CASCADE
+        cascade: bool,
+        /// RESTART IDENTITY
+        restart_identity: bool,
+    },
+    /// CREATE INDEX
+    CreateIndex {
+        /// The table.
+        table: String,
+        /// What to make.
+        index: NewIndex,
+        /// IF NOT EXISTS
+        if_not_exists: bool,
+    },
+    /// DROP INDEX
+    DropIndex {
+        /// Names.
+        names: Vec<String>,
+        /// IF EXISTS
+        if_exists: bool,
+    },
+    /// ALTER TABLE
+    AlterTable {
+        /// The table.
+        name: String,
+        /// IF EXISTS
+        if_exists: bool,
+        /// In order.
+        actions: Vec<AlterAction>,
+    },
+}
+
+/// A table to make.
+#[derive(Clone, Debug, Default)]
+pub struct NewTable {
+    /// Its name.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<NewColumn>,
+    /// The primary key: constraint name if given, columns.
+    pub primary_key: Option<(Option<String>, Vec<String>)>,
+    /// UNIQUE constraints.
+    pub uniques: Vec<(Option<String>, Vec<String>)>,
+    /// CHECK constraints: name if given, text.
+    pub checks: Vec<(Option<String>, String)>,
+    /// FOREIGN KEY constraints.
+    pub foreign_keys: Vec<NewForeignKey>,
+    /// WITH (key = value), placements among them.
+    pub options: Vec<(String, String)>,
+}
+
+/// A column to make.
+#[derive(Clone, Debug)]
+pub struct NewColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub data_type: DataType,
+    /// NOT NULL
+    pub not_null: bool,
+    /// DEFAULT, as SQL text that has been bound once for its errors.
+    pub default: Option<String>,
+    /// Identity or serial.
+    pub identity: Option<crate::catalog::Identity>,
+}
+
+/// An index to make.
+#[derive(Clone, Debug)]
+pub struct NewIndex {
+    /// Its name, if given.
+    pub name: Option<String>,
+    /// Columns: name, descending, nulls first (resolved to PostgreSQL's default where not said).
+    pub columns: Vec<(String, bool, bool)>,
+    /// UNIQUE
+    pub unique: bool,
+}
+
+/// A foreign key to make.
+#[derive(Clone, Debug)]
+pub struct NewForeignKey {
+    /// Constraint name, if given.
+    pub name: Option<String>,
+    /// Referencing columns.
+    pub columns: Vec<String>,
+    /// Referenced table.
+    pub parent: String,
+    /// Referenced columns; empty means its primary key.
+    pub parent_columns: Vec<String>,
+    /// ON DELETE
+    pub on_delete: crate::catalog::ReferentialAction,
+    /// ON UPDATE
+    pub on_update: crate::catalog::ReferentialAction,
+}
+
+/// One action of ALTER TABLE.
+#[derive(Clone, Debug)]
+pub enum AlterAction {
+    /// ADD COLUMN
+    AddColumn {
+        /// The column.
+        column: NewColumn,
+        /// IF NOT EXISTS
+        if_not_exists: bool,
+        /// UNIQUE on the column.
+        unique: bool,
+        /// CHECKs on the column.
+        checks: Vec<(Option<String>, String)>,
+        /// REFERENCES on the column.
+        foreign_key: Option<NewForeignKey>,
+    },
+    /// DROP COLUMN
+    DropColumn {
+        /// Its name.
+        name: String,
+        /// IF EXISTS
+        if_exists: bool,
+        /// CASCADE
+        cascade: bool,
+    },
+    /// RENAME COLUMN
+    RenameColumn {
+        /// From.
+        from: String,
+        /// To.
+        to: String,
+    },
+    /// RENAME TO
+    RenameTable(String),
+    /// RENAME CONSTRAINT
+    RenameConstraint {
+        /// From.
+        from: String,
+        /// To.
+        to: String,
+    },
+    /// ALTER COLUMN SET DEFAULT, DROP DEFAULT (`None`)
+    SetDefault {
+        /// The column.
+        column: String,
+        /// SQL text.
+        default: Option<String>,
+    },
+    /// ALTER COLUMN SET / DROP NOT NULL
+    SetNotNull {
+        /// The column.
+        column: String,
+        /// SET or DROP.
+        not_null: bool,
+    },
+    /// ALTER COLUMN TYPE
+    SetType {
+        /// The column.
+        column: String,
+        /// The new type.
+        data_type: DataType,
+    },
+    /// ADD UNIQUE
+    AddUnique(Option<String>, Vec<String>),
+    /// ADD PRIMARY KEY
+    AddPrimaryKey(Option<String>, Vec<String>),
+    /// ADD CHECK
+    AddCheck(Option<String>, String),
+    /// ADD FOREIGN KEY
+    AddForeignKey(NewForeignKey),
+    /// DROP CONSTRAINT
+    DropConstraint {
+        /// Its name.
+        name: String,
+        /// IF EXISTS
+        if_exists: bool,
+    },
+}

@@ -1,0 +1,3 @@
+//! From bound statements to plans: access paths, join order, pushing filters and limits down, `EXPLAIN`.
+
+pub mod logical;
