@@ -257,19 +257,13 @@ impl Error {
 
     /// SQLSTATE 40001 in PostgreSQL's words.
     pub fn serialization_failure() -> Self {
-        Self::new(
-            SqlState::SERIALIZATION_FAILURE,
-            "could not serialize access due to concurrent update",
-        )
-        .with_hint("The transaction might succeed if retried.")
+        Self::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
+            .with_hint("The transaction might succeed if retried.")
     }
 
     /// SQLSTATE 0A000.
     pub fn unsupported(what: impl fmt::Display) -> Self {
-        Self::new(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            format!("{what} is not supported"),
-        )
+        Self::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} is not supported"))
     }
 
     /// A condition that the program's own logic rules out.
@@ -320,10 +314,7 @@ impl Error {
 
     /// Nothing happened, and the same transaction may succeed if it is run again.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self.0.state,
-            SqlState::SERIALIZATION_FAILURE | SqlState::DEADLOCK_DETECTED
-        )
+        matches!(self.0.state, SqlState::SERIALIZATION_FAILURE | SqlState::DEADLOCK_DETECTED)
     }
 
     /// It is not known whether the transaction took effect.
@@ -373,9 +364,9 @@ impl From<StoreError> for Error {
             StoreError::Denied(_) => SqlState::INVALID_AUTHORIZATION,
         };
         let hint = match &error {
-            StoreError::Unavailable { .. } => Some(
-                "Check that the server runs and is reachable; the client reconnects by itself.",
-            ),
+            StoreError::Unavailable { .. } => {
+                Some("Check that the server runs and is reachable; the client reconnects by itself.")
+            }
             StoreError::Undetermined { .. } => {
                 Some("The transaction may or may not have taken effect: read before repeating it.")
             }

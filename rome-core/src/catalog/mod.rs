@@ -3,8 +3,7 @@
 mod table;
 
 pub use table::{
-    Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState,
-    ReferentialAction, Table, TableId,
+    Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState, ReferentialAction, Table, TableId,
 };
 
 use std::sync::Arc;
@@ -19,18 +18,10 @@ pub trait SchemaView: Send + Sync {
 
     /// The foreign keys that refer to a table, with the tables that have them.
     fn foreign_keys_to(&self, table: &Table) -> Vec<(Arc<Table>, ForeignKey)> {
-        let children = table
-            .referenced_by
-            .iter()
-            .filter_map(|id| self.table_by_id(*id));
+        let children = table.referenced_by.iter().filter_map(|id| self.table_by_id(*id));
         children
             .flat_map(|child| {
-                let keys: Vec<_> = child
-                    .foreign_keys
-                    .iter()
-                    .filter(|key| key.parent == table.id)
-                    .cloned()
-                    .collect();
+                let keys: Vec<_> = child.foreign_keys.iter().filter(|key| key.parent == table.id).cloned().collect();
                 keys.into_iter().map(move |key| (Arc::clone(&child), key))
             })
             .collect()

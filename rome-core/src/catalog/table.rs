@@ -166,34 +166,23 @@ impl Table {
 
     /// The visible column of this name, with its position.
     pub fn column_named(&self, name: &str) -> Option<(usize, &Column)> {
-        self.columns
-            .iter()
-            .enumerate()
-            .find(|(_, column)| !column.hidden && column.name == name)
+        self.columns.iter().enumerate().find(|(_, column)| !column.hidden && column.name == name)
     }
 
     /// Positions of the primary key's columns, in key order.
     pub fn primary_key_positions(&self) -> Vec<usize> {
-        self.primary_key
-            .iter()
-            .filter_map(|id| self.position(*id))
-            .collect()
+        self.primary_key.iter().filter_map(|id| self.position(*id)).collect()
     }
 
     /// How the primary key's columns are encoded.
     pub fn primary_key_columns(&self) -> Vec<KeyColumn> {
         let columns = self.primary_key.iter().filter_map(|id| self.column(*id));
-        columns
-            .map(|column| KeyColumn::ascending(column.data_type.clone()))
-            .collect()
+        columns.map(|column| KeyColumn::ascending(column.data_type.clone())).collect()
     }
 
     /// How an index's own columns (without the primary key) are encoded.
     pub fn index_key_columns(&self, index: &Index) -> Vec<KeyColumn> {
-        let parts = index
-            .columns
-            .iter()
-            .filter_map(|part| Some((part, self.column(part.column)?)));
+        let parts = index.columns.iter().filter_map(|part| Some((part, self.column(part.column)?)));
         parts
             .map(|(part, column)| KeyColumn {
                 data_type: column.data_type.clone(),
@@ -213,9 +202,7 @@ impl Column {
     /// What a row holds that was written before the column existed.
     pub fn missing_value(&self) -> Value {
         match &self.missing {
-            Some(text) => {
-                crate::value::cast(Value::text(text), &self.data_type).unwrap_or(Value::Null)
-            }
+            Some(text) => crate::value::cast(Value::text(text), &self.data_type).unwrap_or(Value::Null),
             None => Value::Null,
         }
     }

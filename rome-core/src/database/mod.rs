@@ -139,11 +139,7 @@ pub trait Queryable: Executor {
 
     /// All rows as structs or tuples.
     async fn query_as<T: FromRow, S: IntoStatement + Send>(&self, statement: S) -> Result<Vec<T>> {
-        self.query(statement)
-            .await?
-            .iter()
-            .map(T::from_row)
-            .collect()
+        self.query(statement).await?.iter().map(T::from_row).collect()
     }
 
     /// Exactly one row.
@@ -152,10 +148,7 @@ pub trait Queryable: Executor {
     /// 02000-like [`SqlState::CARDINALITY_VIOLATION`] where there is none or more than one.
     async fn query_one<T: FromRow, S: IntoStatement + Send>(&self, statement: S) -> Result<T> {
         self.query_opt(statement).await?.ok_or_else(|| {
-            Error::new(
-                SqlState::CARDINALITY_VIOLATION,
-                "the query returned no row where one was expected",
-            )
+            Error::new(SqlState::CARDINALITY_VIOLATION, "the query returned no row where one was expected")
         })
     }
 
@@ -163,20 +156,14 @@ pub trait Queryable: Executor {
     ///
     /// # Errors
     /// [`SqlState::CARDINALITY_VIOLATION`] where there is more than one.
-    async fn query_opt<T: FromRow, S: IntoStatement + Send>(
-        &self,
-        statement: S,
-    ) -> Result<Option<T>> {
+    async fn query_opt<T: FromRow, S: IntoStatement + Send>(&self, statement: S) -> Result<Option<T>> {
         let rows = self.query(statement).await?;
         match rows.as_slice() {
             [] => Ok(None),
             [row] => T::from_row(row).map(Some),
             _ => Err(Error::new(
                 SqlState::CARDINALITY_VIOLATION,
-                format!(
-                    "the query returned {} rows where at most one was expected",
-                    rows.len()
-                ),
+                format!("the query returned {} rows where at most one was expected", rows.len()),
             )),
         }
     }
@@ -216,8 +203,7 @@ pub trait DatabaseExt: Database {
         E: From<Error> + AsRomeError + Send,
         F: for<'t> Fn(&'t dyn Transaction) -> BoxFuture<'t, Result<T, E>> + Send + Sync,
     {
-        self.transaction_with(TransactionOptions::default(), work)
-            .await
+        self.transaction_with(TransactionOptions::default(), work).await
     }
 
     /// [`DatabaseExt::transaction`] with options.

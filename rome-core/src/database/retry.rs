@@ -33,21 +33,12 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// A policy with queues of its own.
     pub fn new(max_attempts: u32, base_pause: Duration, max_pause: Duration) -> Self {
-        Self {
-            max_attempts,
-            base_pause,
-            max_pause,
-            queues: Mutex::new(HashMap::new()),
-        }
+        Self { max_attempts, base_pause, max_pause, queues: Mutex::new(HashMap::new()) }
     }
 
     /// The state of one transaction's attempts.
     pub fn start(&self) -> Attempts<'_> {
-        Attempts {
-            policy: self,
-            done: 0,
-            turn: None,
-        }
+        Attempts { policy: self, done: 0, turn: None }
     }
 
     fn queue(&self, key: &Key) -> Arc<Turn<()>> {
@@ -82,9 +73,7 @@ impl Attempts<'_> {
         }
         match failure.contended() {
             // Keep the place: who lost in its turn lost to another process or to a first attempt.
-            Some(key) if self.turn.as_ref().is_some_and(|(held, _)| held == key) => {
-                self.pause().await
-            }
+            Some(key) if self.turn.as_ref().is_some_and(|(held, _)| held == key) => self.pause().await,
             Some(key) => {
                 // Never hold one queue while waiting for another: that could deadlock.
                 self.turn = None;
@@ -100,10 +89,7 @@ impl Attempts<'_> {
     }
 
     async fn pause(&self) {
-        let doubled = self
-            .policy
-            .base_pause
-            .saturating_mul(1 << self.done.min(16));
+        let doubled = self.policy.base_pause.saturating_mul(1 << self.done.min(16));
         let longest = doubled.min(self.policy.max_pause);
         let pause = longest.mul_f64(rand::rng().random_range(0.0..=1.0));
         tokio::time::sleep(pause).await;

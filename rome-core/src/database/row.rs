@@ -23,10 +23,7 @@ pub struct Row {
 impl Row {
     /// A row; `values` in the order of `columns`.
     pub fn new(columns: Arc<[ColumnMeta]>, values: Vec<Value>) -> Self {
-        Self {
-            columns,
-            values: values.into_boxed_slice(),
-        }
+        Self { columns, values: values.into_boxed_slice() }
     }
 
     /// Names and types.
@@ -41,10 +38,7 @@ impl Row {
 
     /// The value of the first column of this name.
     pub fn value(&self, name: &str) -> Option<&Value> {
-        let position = self
-            .columns
-            .iter()
-            .position(|column| &*column.name == name)?;
+        let position = self.columns.iter().position(|column| &*column.name == name)?;
         self.values.get(position)
     }
 
@@ -55,11 +49,7 @@ impl Row {
     /// (NULL needs an `Option`).
     pub fn get<T: FromValue>(&self, name: &str) -> Result<T> {
         let value = self.value(name).ok_or_else(|| {
-            Error::new(
-                SqlState::UNDEFINED_COLUMN,
-                format!("the result has no column \"{name}\""),
-            )
-            .with_column(name)
+            Error::new(SqlState::UNDEFINED_COLUMN, format!("the result has no column \"{name}\"")).with_column(name)
         })?;
         T::from_value(value).map_err(|error| error.with_column(name))
     }
@@ -70,10 +60,7 @@ impl Row {
     /// As [`Row::get`].
     pub fn get_at<T: FromValue>(&self, position: usize) -> Result<T> {
         let value = self.values.get(position).ok_or_else(|| {
-            Error::new(
-                SqlState::UNDEFINED_COLUMN,
-                format!("the result has no column number {}", position + 1),
-            )
+            Error::new(SqlState::UNDEFINED_COLUMN, format!("the result has no column number {}", position + 1))
         })?;
         T::from_value(value)
     }

@@ -37,10 +37,7 @@ pub enum Statement {
 impl Statement {
     /// SQL text with values.
     pub fn text(sql: impl Into<Arc<str>>, values: Vec<Value>) -> Self {
-        Self::Text {
-            sql: sql.into(),
-            values,
-        }
+        Self::Text { sql: sql.into(), values }
     }
 
     /// The text and values for a dialect.
@@ -59,9 +56,7 @@ impl Statement {
 impl fmt::Debug for Statement {
     /// The text without its values, which may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Statement")
-            .field(&self.render(Dialect::Postgres).0)
-            .finish()
+        f.debug_tuple("Statement").field(&self.render(Dialect::Postgres).0).finish()
     }
 }
 

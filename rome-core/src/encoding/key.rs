@@ -17,11 +17,7 @@ pub struct KeyColumn {
 impl KeyColumn {
     /// ASC NULLS LAST
     pub fn ascending(data_type: DataType) -> Self {
-        Self {
-            data_type,
-            descending: false,
-            nulls_first: false,
-        }
+        Self { data_type, descending: false, nulls_first: false }
     }
 }
 

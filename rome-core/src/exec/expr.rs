@@ -264,10 +264,7 @@ pub struct SortKey {
 impl Expr {
     /// A constant of a type.
     pub fn literal(value: Value, data_type: DataType) -> Self {
-        Self {
-            kind: ExprKind::Literal(value),
-            data_type,
-        }
+        Self { kind: ExprKind::Literal(value), data_type }
     }
 
     /// A boolean constant.
@@ -277,18 +274,12 @@ impl Expr {
 
     /// A column.
     pub fn column(id: ColId, data_type: DataType) -> Self {
-        Self {
-            kind: ExprKind::Column(id),
-            data_type,
-        }
+        Self { kind: ExprKind::Column(id), data_type }
     }
 
     /// A position in the row at hand.
     pub fn slot(slot: usize, data_type: DataType) -> Self {
-        Self {
-            kind: ExprKind::Slot(slot),
-            data_type,
-        }
+        Self { kind: ExprKind::Slot(slot), data_type }
     }
 
     /// The conjunction of all; true for none.
@@ -296,10 +287,7 @@ impl Expr {
         match conjuncts.len() {
             0 => Self::bool(true),
             1 => conjuncts.remove(0),
-            _ => Self {
-                kind: ExprKind::And(conjuncts),
-                data_type: DataType::Bool,
-            },
+            _ => Self { kind: ExprKind::And(conjuncts), data_type: DataType::Bool },
         }
     }
 
@@ -327,11 +315,9 @@ impl Expr {
             ExprKind::Like { text, pattern, .. } => vec![text, pattern],
             ExprKind::InList(x, list) => std::iter::once(&**x).chain(list).collect(),
             ExprKind::QuantifiedArray { left, array, .. } => vec![left, array],
-            ExprKind::Case { whens, otherwise } => whens
-                .iter()
-                .flat_map(|(when, then)| [when, then])
-                .chain(otherwise.as_deref())
-                .collect(),
+            ExprKind::Case { whens, otherwise } => {
+                whens.iter().flat_map(|(when, then)| [when, then]).chain(otherwise.as_deref()).collect()
+            }
             ExprKind::Subquery(subquery) => {
                 let mut children: Vec<&Expr> = match &subquery.kind {
                     SubqueryKind::Quantified { left, .. } => left.iter().collect(),
@@ -369,11 +355,9 @@ impl Expr {
             ExprKind::Like { text, pattern, .. } => vec![text, pattern],
             ExprKind::InList(x, list) => std::iter::once(&mut **x).chain(list).collect(),
             ExprKind::QuantifiedArray { left, array, .. } => vec![left, array],
-            ExprKind::Case { whens, otherwise } => whens
-                .iter_mut()
-                .flat_map(|(when, then)| [when, then])
-                .chain(otherwise.as_deref_mut())
-                .collect(),
+            ExprKind::Case { whens, otherwise } => {
+                whens.iter_mut().flat_map(|(when, then)| [when, then]).chain(otherwise.as_deref_mut()).collect()
+            }
             ExprKind::Subquery(subquery) => {
                 let mut children: Vec<&mut Expr> = match &mut subquery.kind {
                     SubqueryKind::Quantified { left, .. } => left.iter_mut().collect(),

@@ -116,23 +116,15 @@ impl Rel {
             | Self::Distinct { input, .. }
             | Self::Sort { input, .. }
             | Self::Limit { input, .. } => input.columns(),
-            Self::Join {
-                kind: JoinKind::Semi | JoinKind::Anti,
-                left,
-                ..
-            } => left.columns(),
+            Self::Join { kind: JoinKind::Semi | JoinKind::Anti, left, .. } => left.columns(),
             Self::Join { left, right, .. } => {
                 let mut columns = left.columns();
                 columns.extend(right.columns());
                 columns
             }
-            Self::Aggregate {
-                groups, aggregates, ..
-            } => groups
-                .iter()
-                .map(|(id, _)| *id)
-                .chain(aggregates.iter().map(|(id, _)| *id))
-                .collect(),
+            Self::Aggregate { groups, aggregates, .. } => {
+                groups.iter().map(|(id, _)| *id).chain(aggregates.iter().map(|(id, _)| *id)).collect()
+            }
         }
     }
 }

@@ -1,8 +1,7 @@
 //! A store that counts what passes through it: the measure of the round-trip budget, and what `EXPLAIN ANALYZE` prints.
 
 use super::{
-    Capabilities, Commit, CommitOutcome, HomeId, ReadOutcome, ReadRequest, Store, StoreError,
-    Version, WatchStream,
+    Capabilities, Commit, CommitOutcome, HomeId, ReadOutcome, ReadRequest, Store, StoreError, Version, WatchStream,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,10 +28,7 @@ impl std::ops::Sub for Counts {
     type Output = Counts;
 
     fn sub(self, earlier: Counts) -> Counts {
-        Counts {
-            reads: self.reads - earlier.reads,
-            commits: self.commits - earlier.commits,
-        }
+        Counts { reads: self.reads - earlier.reads, commits: self.commits - earlier.commits }
     }
 }
 
@@ -47,19 +43,12 @@ pub struct CountingStore {
 impl CountingStore {
     /// Counts the calls to `inner` from now on.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self {
-            inner,
-            reads: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-        }
+        Self { inner, reads: AtomicU64::new(0), commits: AtomicU64::new(0) }
     }
 
     /// The calls so far.
     pub fn counts(&self) -> Counts {
-        Counts {
-            reads: self.reads.load(Ordering::Relaxed),
-            commits: self.commits.load(Ordering::Relaxed),
-        }
+        Counts { reads: self.reads.load(Ordering::Relaxed), commits: self.commits.load(Ordering::Relaxed) }
     }
 }
 
@@ -79,12 +68,7 @@ impl Store for CountingStore {
         self.inner.commit(home, commit).await
     }
 
-    async fn watch(
-        &self,
-        home: &HomeId,
-        stream: Bytes,
-        after: Option<Version>,
-    ) -> Result<WatchStream, StoreError> {
+    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
         self.inner.watch(home, stream, after).await
     }
 }

@@ -9,9 +9,9 @@
 
 use super::rules::{self, Admission, Budget};
 use super::{
-    Capabilities, Commit, CommitOutcome, Durability, Entry, Guard, HomeId, Key, KeyRange, Read,
-    ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, SPACE_LEN, Store, StoreError,
-    Version, WatchEvent, WatchStream, Write,
+    Capabilities, Commit, CommitOutcome, Durability, Entry, Guard, HomeId, Key, KeyRange, Read, ReadLimits,
+    ReadOutcome, ReadRequest, ReadResponse, ReadResult, SPACE_LEN, Store, StoreError, Version, WatchEvent, WatchStream,
+    Write,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -81,25 +81,14 @@ impl Store for MemoryStore {
         self.home(home).write().commit(commit)
     }
 
-    async fn watch(
-        &self,
-        home: &HomeId,
-        stream: Bytes,
-        after: Option<Version>,
-    ) -> Result<WatchStream, StoreError> {
+    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
         let home = self.home(home);
         let cursor = {
             let mut home = home.write();
             home.streams.entry(stream.clone()).or_default();
             after.unwrap_or(home.version)
         };
-        let watcher = Watcher {
-            home,
-            stream,
-            cursor,
-            fetched: VecDeque::new(),
-            ended: false,
-        };
+        let watcher = Watcher { home, stream, cursor, fetched: VecDeque::new(), ended: false };
         Ok(futures::stream::unfold(watcher, Watcher::next).boxed())
     }
 }
@@ -140,41 +129,20 @@ impl Home {
                 return Ok(ReadOutcome::Conflict { guard });
             }
         }
-        let results = request
-            .reads
-            .iter()
-            .map(|read| self.answer(read, &request.limits))
-            .collect::<Result<_, _>>()?;
-        Ok(ReadOutcome::Answer(ReadResponse {
-            snapshot: self.version,
-            results,
-        }))
+        let results = request.reads.iter().map(|read| self.answer(read, &request.limits)).collect::<Result<_, _>>()?;
+        Ok(ReadOutcome::Answer(ReadResponse { snapshot: self.version, results }))
     }
 
     fn answer(&self, read: &Read, limits: &ReadLimits) -> Result<ReadResult, StoreError> {
         match read {
-            Read::Point(key) => Ok(ReadResult {
-                entries: self.entry(key).into_iter().collect(),
-                more: None,
-            }),
-            Read::Range {
-                range,
-                limit,
-                reverse,
-            } => self.page(range, Budget::new(limits, *limit), *reverse, entry),
-            Read::Follow {
-                range,
-                limit,
-                reverse,
-            } => self.page(
-                range,
-                Budget::new(limits, *limit),
-                *reverse,
-                |key, stored| Entry {
+            Read::Point(key) => Ok(ReadResult { entries: self.entry(key).into_iter().collect(), more: None }),
+            Read::Range { range, limit, reverse } => self.page(range, Budget::new(limits, *limit), *reverse, entry),
+            Read::Follow { range, limit, reverse } => {
+                self.page(range, Budget::new(limits, *limit), *reverse, |key, stored| Entry {
                     target: self.entry(&stored.value).map(Box::new),
                     ..entry(key, stored)
-                },
-            ),
+                })
+            }
         }
     }
 
@@ -187,11 +155,7 @@ impl Home {
     ) -> Result<ReadResult, StoreError> {
         let mut result = ReadResult::default();
         let mut found = self.range(range)?;
-        while let Some((key, stored)) = if reverse {
-            found.next_back()
-        } else {
-            found.next()
-        } {
+        while let Some((key, stored)) = if reverse { found.next_back() } else { found.next() } {
             if budget.is_spent() {
                 result.more = result.entries.last().map(|last: &Entry| last.key.clone());
                 break;
@@ -204,58 +168,34 @@ impl Home {
     }
 
     fn stored(&self, key: &[u8]) -> Option<(&Key, &Stored)> {
-        self.spaces
-            .get(key.first_chunk::<SPACE_LEN>()?)?
-            .keys
-            .get_key_value(key)
+        self.spaces.get(key.first_chunk::<SPACE_LEN>()?)?.keys.get_key_value(key)
     }
 
     fn entry(&self, key: &[u8]) -> Option<Entry> {
         self.stored(key).map(|(key, stored)| entry(key, stored))
     }
 
-    fn range(
-        &self,
-        range: &KeyRange,
-    ) -> Result<impl DoubleEndedIterator<Item = (&Key, &Stored)>, StoreError> {
+    fn range(&self, range: &KeyRange) -> Result<impl DoubleEndedIterator<Item = (&Key, &Stored)>, StoreError> {
         let space = self.spaces.get(&rules::space_of_range(range)?);
         // An ordered map panics where a range ends before it begins.
         let space = space.filter(|_| !range.is_empty());
-        Ok(space
-            .into_iter()
-            .flat_map(|space| space.keys.range(range.from.clone()..range.to.clone())))
+        Ok(space.into_iter().flat_map(|space| space.keys.range(range.from.clone()..range.to.clone())))
     }
 
     fn holds(&self, guard: &Guard) -> Result<bool, StoreError> {
         Ok(match guard {
-            Guard::Version { key, version } => self
-                .stored(key)
-                .is_some_and(|(_, stored)| stored.version == *version),
+            Guard::Version { key, version } => self.stored(key).is_some_and(|(_, stored)| stored.version == *version),
             Guard::Absent(key) => self.stored(key).is_none(),
             Guard::Present(key) => self.stored(key).is_some(),
-            Guard::Range {
-                range, count: 0, ..
-            } => self.range(range)?.next().is_none(),
-            Guard::Range {
-                range,
-                since,
-                count,
-            } => {
-                let unchanged = self
-                    .spaces
-                    .get(&rules::space_of_range(range)?)
-                    .is_some_and(|s| s.version <= *since);
+            Guard::Range { range, count: 0, .. } => self.range(range)?.next().is_none(),
+            Guard::Range { range, since, count } => {
+                let unchanged = self.spaces.get(&rules::space_of_range(range)?).is_some_and(|s| s.version <= *since);
                 unchanged || self.holds_exactly(range, *since, *count)?
             }
         })
     }
 
-    fn holds_exactly(
-        &self,
-        range: &KeyRange,
-        since: Version,
-        count: u64,
-    ) -> Result<bool, StoreError> {
+    fn holds_exactly(&self, range: &KeyRange, since: Version, count: u64) -> Result<bool, StoreError> {
         let mut left = count;
         for (_, stored) in self.range(range)? {
             if left == 0 || stored.version > since {
@@ -290,9 +230,7 @@ impl Home {
             }
         }
         if commit.writes.is_empty() && commit.changes.is_empty() {
-            return Ok(CommitOutcome::Committed {
-                version: self.version,
-            });
+            return Ok(CommitOutcome::Committed { version: self.version });
         }
         let mut effects = Vec::with_capacity(commit.writes.len());
         for (index, write) in commit.writes.into_iter().enumerate() {
@@ -300,12 +238,7 @@ impl Home {
             let (key, value) = match write {
                 Write::Put(key, value) => (key, Some(value)),
                 Write::Delete(key) => (key, None),
-                Write::Add {
-                    key,
-                    delta,
-                    min,
-                    max,
-                } => {
+                Write::Add { key, delta, min, max } => {
                     let current = self.stored(&key).map(|(_, stored)| &stored.value[..]);
                     match rules::add(&key, current, delta, min, max)? {
                         Some(sum) => (key, Some(sum)),
@@ -327,25 +260,14 @@ impl Home {
             };
         }
         for change in commit.changes {
-            self.streams
-                .entry(change.stream)
-                .or_default()
-                .append(WatchEvent {
-                    version,
-                    payload: change.payload,
-                });
+            self.streams.entry(change.stream).or_default().append(WatchEvent { version, payload: change.payload });
         }
         Ok(CommitOutcome::Committed { version })
     }
 }
 
 fn entry(key: &Key, stored: &Stored) -> Entry {
-    Entry {
-        key: key.clone(),
-        version: stored.version,
-        value: stored.value.clone(),
-        target: None,
-    }
+    Entry { key: key.clone(), version: stored.version, value: stored.value.clone(), target: None }
 }
 
 impl Stream {
@@ -401,9 +323,7 @@ impl Watcher {
         if self.cursor < stream.trimmed {
             return Err(StoreError::Compacted);
         }
-        let first = stream
-            .events
-            .partition_point(|event| event.version <= self.cursor);
+        let first = stream.events.partition_point(|event| event.version <= self.cursor);
         self.fetched.extend(stream.events.range(first..).cloned());
         if let Some(last) = self.fetched.back() {
             self.cursor = last.version;
@@ -413,25 +333,14 @@ impl Watcher {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::store::Change;
 
     fn change(payload: usize) -> Commit {
         let payload = Bytes::from(payload.to_string());
-        Commit {
-            changes: vec![Change {
-                stream: Bytes::from_static(b"s"),
-                payload,
-            }],
-            ..Commit::default()
-        }
+        Commit { changes: vec![Change { stream: Bytes::from_static(b"s"), payload }], ..Commit::default() }
     }
 
     #[tokio::test]
@@ -441,38 +350,18 @@ mod tests {
         for payload in 0..=EVENTS_KEPT {
             store.commit(&home, change(payload)).await.unwrap();
         }
-        let mut from_start = store
-            .watch(&home, Bytes::from_static(b"s"), Some(0))
-            .await
-            .unwrap();
-        assert!(matches!(
-            from_start.next().await,
-            Some(Err(StoreError::Compacted))
-        ));
+        let mut from_start = store.watch(&home, Bytes::from_static(b"s"), Some(0)).await.unwrap();
+        assert!(matches!(from_start.next().await, Some(Err(StoreError::Compacted))));
         assert!(from_start.next().await.is_none());
-        let from_first = store
-            .watch(&home, Bytes::from_static(b"s"), Some(1))
-            .await
-            .unwrap();
-        let kept: Vec<_> = from_first
-            .take(EVENTS_KEPT)
-            .map(Result::unwrap)
-            .collect()
-            .await;
-        assert!(
-            kept.iter()
-                .zip(1..)
-                .all(|(event, payload)| event.payload == payload.to_string())
-        );
+        let from_first = store.watch(&home, Bytes::from_static(b"s"), Some(1)).await.unwrap();
+        let kept: Vec<_> = from_first.take(EVENTS_KEPT).map(Result::unwrap).collect().await;
+        assert!(kept.iter().zip(1..).all(|(event, payload)| event.payload == payload.to_string()));
     }
 
     #[tokio::test]
     async fn reading_does_not_create_homes() {
         let store = MemoryStore::new();
-        let read = ReadRequest {
-            reads: vec![Read::Point(Bytes::from_static(b"\0\0\0\x01k"))],
-            ..Default::default()
-        };
+        let read = ReadRequest { reads: vec![Read::Point(Bytes::from_static(b"\0\0\0\x01k"))], ..Default::default() };
         store.read(&HomeId::new("h"), read).await.unwrap();
         assert!(store.homes.read().is_empty());
     }

@@ -96,10 +96,7 @@ impl KeyRange {
         }
         // Carried into the space: the bound is the first key of the next space, written in full.
         to.resize(to.len().max(SPACE_LEN), 0);
-        Self {
-            from: Bytes::copy_from_slice(prefix),
-            to: Bytes::from(to),
-        }
+        Self { from: Bytes::copy_from_slice(prefix), to: Bytes::from(to) }
     }
 
     /// Whether `key` lies inside.
@@ -150,10 +147,7 @@ pub struct ReadLimits {
 
 impl Default for ReadLimits {
     fn default() -> Self {
-        Self {
-            entries: 4096,
-            bytes: 1 << 20,
-        }
+        Self { entries: 4096, bytes: 1 << 20 }
     }
 }
 
@@ -454,10 +448,5 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Events of `stream` with versions above `after`, in commit order, without gaps; first those kept, then new ones as they
     /// come. `None` begins with the next commit after this call returns. Yields [`StoreError::Compacted`] where events after `after` may be gone.
-    async fn watch(
-        &self,
-        home: &HomeId,
-        stream: Bytes,
-        after: Option<Version>,
-    ) -> Result<WatchStream, StoreError>;
+    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError>;
 }

@@ -5,8 +5,8 @@
 //! transaction of compares) must come to the same results, which the conformance suite checks.
 
 use super::{
-    Capabilities, Commit, CommitOutcome, Entry, Guard, Key, KeyRange, Read, ReadLimits,
-    ReadRequest, SPACE_LEN, StoreError, Write,
+    Capabilities, Commit, CommitOutcome, Entry, Guard, Key, KeyRange, Read, ReadLimits, ReadRequest, SPACE_LEN,
+    StoreError, Write,
 };
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -15,13 +15,8 @@ use std::collections::HashSet;
 pub fn space_of(key: &[u8]) -> Result<[u8; SPACE_LEN], StoreError> {
     match key.first_chunk::<SPACE_LEN>() {
         Some(space) if *space != [u8::MAX; SPACE_LEN] => Ok(*space),
-        Some(_) => Err(StoreError::Invalid(
-            "the last space is reserved, since no key follows it".into(),
-        )),
-        None => Err(StoreError::Invalid(format!(
-            "a key of {} bytes names no space",
-            key.len()
-        ))),
+        Some(_) => Err(StoreError::Invalid("the last space is reserved, since no key follows it".into())),
+        None => Err(StoreError::Invalid(format!("a key of {} bytes names no space", key.len()))),
     }
 }
 
@@ -39,16 +34,9 @@ pub fn space_of_range(range: &KeyRange) -> Result<[u8; SPACE_LEN], StoreError> {
 /// Checks that a read request is well-formed and keeps the engine's limits.
 pub fn check_read(request: &ReadRequest, capabilities: &Capabilities) -> Result<(), StoreError> {
     if request.at.is_some() && !capabilities.snapshots {
-        return Err(StoreError::Invalid(format!(
-            "{} keeps no snapshots to read at",
-            capabilities.engine
-        )));
+        return Err(StoreError::Invalid(format!("{} keeps no snapshots to read at", capabilities.engine)));
     }
-    limit(
-        "the number of guards",
-        request.guards.len(),
-        capabilities.max_guards,
-    )?;
+    limit("the number of guards", request.guards.len(), capabilities.max_guards)?;
     for guard in &request.guards {
         check_guard(guard)?;
     }
@@ -58,10 +46,7 @@ pub fn check_read(request: &ReadRequest, capabilities: &Capabilities) -> Result<
             Read::Range { range, .. } => space_of_range(range)?,
             Read::Follow { range, .. } if capabilities.follow => space_of_range(range)?,
             Read::Follow { .. } => {
-                return Err(StoreError::Invalid(format!(
-                    "{} does not follow index entries",
-                    capabilities.engine
-                )));
+                return Err(StoreError::Invalid(format!("{} does not follow index entries", capabilities.engine)));
             }
         };
     }
@@ -70,21 +55,9 @@ pub fn check_read(request: &ReadRequest, capabilities: &Capabilities) -> Result<
 
 /// Checks that a commit is well-formed and keeps the engine's limits.
 pub fn check_commit(commit: &Commit, capabilities: &Capabilities) -> Result<(), StoreError> {
-    limit(
-        "the number of guards",
-        commit.guards.len(),
-        capabilities.max_guards,
-    )?;
-    limit(
-        "the number of writes",
-        commit.writes.len() + commit.changes.len(),
-        capabilities.max_writes,
-    )?;
-    limit(
-        "the size of the commit in bytes",
-        size_bytes(commit),
-        capabilities.max_commit_bytes,
-    )?;
+    limit("the number of guards", commit.guards.len(), capabilities.max_guards)?;
+    limit("the number of writes", commit.writes.len() + commit.changes.len(), capabilities.max_writes)?;
+    limit("the size of the commit in bytes", size_bytes(commit), capabilities.max_commit_bytes)?;
     for guard in &commit.guards {
         check_guard(guard)?;
     }
@@ -92,27 +65,16 @@ pub fn check_commit(commit: &Commit, capabilities: &Capabilities) -> Result<(), 
     for write in &commit.writes {
         space_of(write.key())?;
         if !keys.insert(write.key()) {
-            return Err(StoreError::Invalid(
-                "a key is written twice in one commit".into(),
-            ));
+            return Err(StoreError::Invalid("a key is written twice in one commit".into()));
         }
     }
     for (i, change) in commit.changes.iter().enumerate() {
-        if commit
-            .changes
-            .iter()
-            .take(i)
-            .any(|earlier| earlier.stream == change.stream)
-        {
-            return Err(StoreError::Invalid(
-                "a stream has two changes in one commit".into(),
-            ));
+        if commit.changes.iter().take(i).any(|earlier| earlier.stream == change.stream) {
+            return Err(StoreError::Invalid("a stream has two changes in one commit".into()));
         }
     }
     if commit.ticket.is_some_and(|ticket| ticket.sequence == 0) {
-        return Err(StoreError::Invalid(
-            "sequence numbers of a lane begin at 1".into(),
-        ));
+        return Err(StoreError::Invalid("sequence numbers of a lane begin at 1".into()));
     }
     Ok(())
 }
@@ -129,11 +91,7 @@ pub fn size_bytes(commit: &Commit) -> usize {
     };
     commit.guards.iter().map(guard).sum::<usize>()
         + commit.writes.iter().map(write).sum::<usize>()
-        + commit
-            .changes
-            .iter()
-            .map(|change| change.stream.len() + change.payload.len())
-            .sum::<usize>()
+        + commit.changes.iter().map(|change| change.stream.len() + change.payload.len()).sum::<usize>()
 }
 
 fn check_guard(guard: &Guard) -> Result<(), StoreError> {
@@ -145,11 +103,7 @@ fn check_guard(guard: &Guard) -> Result<(), StoreError> {
 }
 
 fn limit(what: &'static str, size: usize, limit: usize) -> Result<(), StoreError> {
-    if size > limit {
-        Err(StoreError::TooLarge { what, size, limit })
-    } else {
-        Ok(())
-    }
+    if size > limit { Err(StoreError::TooLarge { what, size, limit }) } else { Ok(()) }
 }
 
 /// What a lane does with a commit that arrives.
@@ -175,13 +129,7 @@ pub fn admit(stored: Option<(u64, CommitOutcome)>, arriving: u64) -> Admission {
 }
 
 /// The new value of a counter, `None` where it would leave its bounds, `Corrupt` where the key holds something else than a counter.
-pub fn add(
-    key: &Key,
-    current: Option<&[u8]>,
-    delta: i64,
-    min: i64,
-    max: i64,
-) -> Result<Option<Bytes>, StoreError> {
+pub fn add(key: &Key, current: Option<&[u8]>, delta: i64, min: i64, max: i64) -> Result<Option<Bytes>, StoreError> {
     let current = match current {
         None => 0,
         Some(bytes) => std::str::from_utf8(bytes)
@@ -189,9 +137,7 @@ pub fn add(
             .and_then(|text| text.parse::<i64>().ok())
             .ok_or_else(|| StoreError::Corrupt(format!("the key {key:?} holds no counter")))?,
     };
-    let sum = current
-        .checked_add(delta)
-        .filter(|sum| (min..=max).contains(sum));
+    let sum = current.checked_add(delta).filter(|sum| (min..=max).contains(sum));
     Ok(sum.map(|sum| Bytes::from(sum.to_string())))
 }
 
@@ -207,10 +153,7 @@ impl Budget {
     /// continuation makes progress.
     pub fn new(limits: &ReadLimits, own: Option<usize>) -> Self {
         let entries = limits.entries.max(1);
-        Self {
-            entries: own.map_or(entries, |own| own.min(entries)),
-            bytes: limits.bytes.max(1),
-        }
+        Self { entries: own.map_or(entries, |own| own.min(entries)), bytes: limits.bytes.max(1) }
     }
 
     /// Whether the next entry must be left to a continuation.
@@ -221,10 +164,7 @@ impl Budget {
     /// Takes an entry into account.
     pub fn take(&mut self, entry: &Entry) {
         let own = entry.key.len() + entry.value.len();
-        let target = entry
-            .target
-            .as_ref()
-            .map_or(0, |target| target.key.len() + target.value.len());
+        let target = entry.target.as_ref().map_or(0, |target| target.key.len() + target.value.len());
         self.entries = self.entries.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(own + target);
     }

@@ -19,11 +19,7 @@ impl Txn {
     ///
     /// # Errors
     /// 40001 where what was read before has changed meanwhile, and the store's own errors.
-    pub async fn read(
-        &mut self,
-        _reads: Vec<Read>,
-        _limits: ReadLimits,
-    ) -> Result<Vec<ReadResult>> {
+    pub async fn read(&mut self, _reads: Vec<Read>, _limits: ReadLimits) -> Result<Vec<ReadResult>> {
         Err(Error::unsupported("read"))
     }
 

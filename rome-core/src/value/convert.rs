@@ -102,9 +102,7 @@ impl From<sea_query::Value> for Value {
 /// Variants that only exist under sea-query features of other crates in the build.
 fn unconverted(value: sea_query::Value) -> Value {
     match value {
-        sea_query::Value::Array(_, Some(items)) => {
-            Value::Array(items.into_iter().map(Value::from).collect())
-        }
+        sea_query::Value::Array(_, Some(items)) => Value::Array(items.into_iter().map(Value::from).collect()),
         _ => Value::Null,
     }
 }
