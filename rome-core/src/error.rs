@@ -196,6 +196,7 @@ struct Parts {
     column: Option<String>,
     constraint: Option<String>,
     contended: Option<Key>,
+    schema_changed: bool,
 }
 
 impl Error {
@@ -210,6 +211,7 @@ impl Error {
             column: None,
             constraint: None,
             contended: None,
+            schema_changed: false,
         }))
     }
 
@@ -259,6 +261,19 @@ impl Error {
     pub fn serialization_failure() -> Self {
         Self::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
             .with_hint("The transaction might succeed if retried.")
+    }
+
+    /// SQLSTATE 40001 because a table's description has changed under the transaction.
+    pub fn schema_changed() -> Self {
+        let mut error = Self::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to a schema change")
+            .with_hint("The transaction might succeed if retried.");
+        error.0.schema_changed = true;
+        error
+    }
+
+    /// Whether a table's description has changed: cached ones are to be read again before a retry.
+    pub fn is_schema_change(&self) -> bool {
+        self.0.schema_changed
     }
 
     /// SQLSTATE 0A000.

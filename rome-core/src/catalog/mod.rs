@@ -1,7 +1,11 @@
 //! Tables, columns, indexes and constraints: kept in the store, cached by schema version.
 
+mod change;
+pub mod keys;
 mod table;
 
+pub use change::{AlterAction, NewColumn, NewForeignKey, NewIndex, NewTable, SchemaChange};
+pub use keys::schema_version_key;
 pub use table::{
     Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState, ReferentialAction, Table, TableId,
 };

@@ -1,64 +1,97 @@
-//! One transaction.
+//! The write buffer: what a transaction will write, with an undo log for savepoints.
 
-use crate::catalog::TableId;
-use crate::error::{Error, Result};
-use crate::store::{Guard, Key, Read, ReadLimits, ReadResult, Version};
+use crate::store::{Key, KeyRange, Write};
 use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
-/// One open transaction: everything that execution reads or writes passes through here.
-#[derive(Debug)]
-pub struct Txn {}
+/// A buffered write: a value, or a removal.
+pub(super) type Pending = Option<Bytes>;
 
-impl Txn {
-    /// Notes that the statement relies on a table's description as of `version`. The next read checks it in the same round trip, and the
-    /// commit guards it: a stale description is a retryable error, never a wrong result.
-    pub fn use_table(&mut self, _table: TableId, _version: Version) {}
+/// Writes by key, in key order, each key once.
+#[derive(Debug, Default)]
+pub(super) struct WriteBuffer {
+    pending: BTreeMap<Key, Pending>,
+    /// What each change replaced, newest last.
+    undo: Vec<(Key, Option<Pending>)>,
+    /// Savepoints exist: changes must be logged.
+    logging: bool,
+    bytes: usize,
+}
 
-    /// Reads, in one round trip where the store can, through the transaction's own writes. Everything read is validated at commit
-    /// (where needed). `Read::Follow` may always be sent. Entries that this transaction wrote have version 0.
-    ///
-    /// # Errors
-    /// 40001 where what was read before has changed meanwhile, and the store's own errors.
-    pub async fn read(&mut self, _reads: Vec<Read>, _limits: ReadLimits) -> Result<Vec<ReadResult>> {
-        Err(Error::unsupported("read"))
+impl WriteBuffer {
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
     }
 
-    /// Buffers a write.
-    ///
-    /// # Errors
-    /// 25006 in a read-only transaction, 54000 beyond the limits on a transaction's size.
-    pub fn put(&mut self, _key: Key, _value: Bytes) -> Result<()> {
-        Err(Error::unsupported("put"))
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
     }
 
-    /// Buffers a removal.
-    ///
-    /// # Errors
-    /// As [`Txn::put`].
-    pub fn delete(&mut self, _key: Key) -> Result<()> {
-        Err(Error::unsupported("delete"))
+    /// The size of all keys and values.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Adds a guard that was not read: `Absent`, `Present`, or an empty `Range` (`count: 0`). The transaction's own earlier writes are taken
-    /// into account at once: where they contradict it, `failure` is returned now. Where the guard fails at commit, the commit's error is `failure`.
-    ///
-    /// # Errors
-    /// `failure`.
-    pub fn expect(&mut self, _guard: Guard, failure: Error) -> Result<()> {
-        Err(failure)
+    pub(super) fn get(&self, key: &Key) -> Option<&Pending> {
+        self.pending.get(key)
     }
 
-    /// Whether a key is known to this transaction without a read: `Some(true)` if it wrote it, `Some(false)` if it deleted it.
-    pub fn own_write(&self, _key: &Key) -> Option<bool> {
-        None
+    pub(super) fn range(&self, range: &KeyRange) -> impl DoubleEndedIterator<Item = (&Key, &Pending)> {
+        let bounds: (Bound<&Key>, Bound<&Key>) = if range.is_empty() {
+            (Bound::Included(&range.from), Bound::Excluded(&range.from))
+        } else {
+            (Bound::Included(&range.from), Bound::Excluded(&range.to))
+        };
+        self.pending.range::<Key, _>(bounds)
     }
 
-    /// FOR UPDATE: what was read is validated at commit even if nothing is written.
-    pub fn validate_at_commit(&mut self) {}
+    pub(super) fn set(&mut self, key: Key, value: Pending) {
+        self.replace(key, Some(value));
+    }
 
-    /// Whether uniqueness and foreign keys are to be checked by reading at the statement (inside an explicit transaction, so that the error
-    /// comes with the statement that caused it) or by guards alone (autocommit: one round trip less).
-    pub fn checks_early(&self) -> bool {
-        true
+    /// Forgets what was to be written to a key: it never existed in the store and must not after all.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.replace(key, None);
+    }
+
+    fn replace(&mut self, key: Key, value: Option<Pending>) {
+        let size = |pending: &Option<Pending>| match pending {
+            Some(value) => key.len() + value.as_ref().map_or(0, Bytes::len),
+            None => 0,
+        };
+        self.bytes += size(&value);
+        let before = match value {
+            Some(value) => self.pending.insert(key.clone(), value),
+            None => self.pending.remove(&key),
+        };
+        self.bytes = self.bytes.saturating_sub(size(&before));
+        if self.logging {
+            self.undo.push((key, before));
+        }
+    }
+
+    /// A mark to which [`WriteBuffer::rewind`] can return.
+    pub(super) fn mark(&mut self) -> usize {
+        self.logging = true;
+        self.undo.len()
+    }
+
+    pub(super) fn rewind(&mut self, mark: usize) {
+        self.logging = false;
+        while self.undo.len() > mark {
+            if let Some((key, before)) = self.undo.pop() {
+                self.replace(key, before);
+            }
+        }
+        self.logging = true;
+    }
+
+    pub(super) fn into_writes(self) -> Vec<Write> {
+        let writes = self.pending.into_iter().map(|(key, value)| match value {
+            Some(value) => Write::Put(key, value),
+            None => Write::Delete(key),
+        });
+        writes.collect()
     }
 }

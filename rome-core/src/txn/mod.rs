@@ -1,5 +1,26 @@
-//! Transactions on one home: reads with versions, buffered writes, guards, savepoints, commit.
+//! Transactions on one home: reads with versions, buffered writes, guards, savepoints, one-trip commit.
+//!
+//! A [`Txn`] keeps three things: what it has read (keys with versions, ranges with counts), what it will write, and what it expects besides
+//! (absent unique keys, present parents). Commit sends all of them as guards and writes in one round trip; the store applies all or nothing.
+//!
+//! # Which reads are validated, and when
+//!
+//! | the transaction | a store with snapshots | a store without |
+//! |---|---|---|
+//! | reads only, one round trip | nothing to do: one request is answered from one state | the same |
+//! | reads only, several round trips | all at the first read's version | each request guards what was read before, so every answer is consistent with all earlier ones |
+//! | reads and writes | all at the first read's version, guarded at commit | guarded at commit |
+//!
+//! Therefore no read-only transaction needs a round trip to commit, and none sees a state that never was.
+//!
+//! Deliberately absent: locks, leases and clocks. A transaction that a client forgets holds nothing.
 
 mod buffer;
+mod client;
+mod guards;
+mod lanes;
+mod overlay;
+mod transaction;
 
-pub use buffer::Txn;
+pub use client::{Client, Mode};
+pub use transaction::{RoundTrips, Savepoint, Txn};
