@@ -6,12 +6,15 @@
 
 mod cast;
 mod convert;
+mod datetime;
+mod digits;
 mod interval;
 mod order;
+mod parse;
 mod text;
 mod types;
 
-pub use cast::{cast, coerce_for_column};
+pub use cast::{JSON_DEPTH_MAX, cast, cast_from, coerce_for_column};
 pub use interval::Interval;
 pub use types::DataType;
 
@@ -23,8 +26,8 @@ use uuid::Uuid;
 
 /// One value, NULL included.
 ///
-/// `PartialEq` is structural (NULL equals NULL, NaN equals NaN): for SQL's three-valued comparison see `exec`, for the total order
-/// that sorts and keys use see [`Value::total_cmp`].
+/// Equality, hash and order are those of grouping and sorting (NULL equals NULL, NaN equals NaN, 1 equals 1.0): see
+/// [`Value::total_cmp`]. For SQL's three-valued comparison see [`Value::sql_cmp`].
 #[derive(Clone, Debug)]
 pub enum Value {
     /// NULL of any type.
