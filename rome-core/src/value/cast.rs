@@ -85,13 +85,17 @@ fn convert(value: Value, from: &DataType, to: &DataType, strictness: Strictness)
             Value::Float(f64::from(value.to_string().parse::<f32>().unwrap_or(f32::NAN)))
         }
         (Value::Int(value), DataType::Numeric(_)) => Value::Numeric(value.into()),
-        (Value::Float(value), DataType::Numeric(_)) => Value::Numeric(decimal_of_float(value, *from == DataType::Float4)?),
+        (Value::Float(value), DataType::Numeric(_)) => {
+            Value::Numeric(decimal_of_float(value, *from == DataType::Float4)?)
+        }
         (value @ Value::Numeric(_), DataType::Numeric(_)) => value,
 
         (value @ Value::Bytes(_), DataType::Bytea) => value,
         (value @ Value::Uuid(_), DataType::Uuid) => value,
         (value @ Value::Json(_), DataType::Json | DataType::Jsonb) => value,
-        (Value::Json(json), to) if explicit => scalar_of_json(&json, to)?.ok_or_else(|| no_conversion(from, to, strictness))?,
+        (Value::Json(json), to) if explicit => {
+            scalar_of_json(&json, to)?.ok_or_else(|| no_conversion(from, to, strictness))?
+        }
 
         (value, DataType::Date | DataType::Time | DataType::Timestamp | DataType::TimestampTz | DataType::Interval) => {
             convert_time(&value, to, explicit).ok_or_else(|| no_conversion(from, to, strictness))?
@@ -103,7 +107,8 @@ fn convert(value: Value, from: &DataType, to: &DataType, strictness: Strictness)
                 other => other,
             };
             let one = |item: &Value| {
-                let item_from = if matches!(item, Value::Text(_)) { element_from.clone() } else { item_type(item, element_from) };
+                let item_from =
+                    if matches!(item, Value::Text(_)) { element_from.clone() } else { item_type(item, element_from) };
                 fit(convert(item.clone(), &item_from, element, strictness)?, element, strictness)
             };
             Value::Array(items.iter().map(one).collect::<Result<_>>()?)
@@ -229,7 +234,10 @@ fn scalar_of_json(json: &Json, to: &DataType) -> Result<Option<Value>> {
     let kind = match json {
         Json::Bool(value) if *to == DataType::Bool => return Ok(Some(Value::Bool(*value))),
         Json::Number(number) if to.is_number() => {
-            let value = Value::from_text(&number.to_string(), if number.is_f64() { to_exact(to) } else { &DataType::Numeric(None) })?;
+            let value = Value::from_text(
+                &number.to_string(),
+                if number.is_f64() { to_exact(to) } else { &DataType::Numeric(None) },
+            )?;
             return cast(value, to).map(Some);
         }
         Json::Null => "null",
@@ -263,7 +271,9 @@ fn convert_time(value: &Value, to: &DataType, explicit: bool) -> Option<Value> {
         (Value::Time(value), DataType::Interval) => {
             Value::Interval(Interval { months: 0, days: 0, micros: micros_of_time(*value) })
         }
-        (Value::Interval(value), DataType::Time) => Value::Time(time_of_micros(value.micros.rem_euclid(86_400_000_000))?),
+        (Value::Interval(value), DataType::Time) => {
+            Value::Time(time_of_micros(value.micros.rem_euclid(86_400_000_000))?)
+        }
         (Value::Date(_), DataType::Time) if !explicit => return None,
         (_, DataType::Date) => Value::Date(timestamp?.date()),
         (Value::Timestamp(_) | Value::TimestampTz(_), DataType::Time) => Value::Time(timestamp?.time()),
@@ -276,7 +286,8 @@ fn convert_time(value: &Value, to: &DataType, explicit: bool) -> Option<Value> {
 /// Rounds to microseconds, but never past midnight.
 fn time_to_micros(time: NaiveTime) -> NaiveTime {
     let micros = time.nanosecond() / 1_000 + u32::from(time.nanosecond() % 1_000 >= 500);
-    let rounded = time.with_nanosecond(0).unwrap_or(time).overflowing_add_signed(Duration::microseconds(i64::from(micros)));
+    let rounded =
+        time.with_nanosecond(0).unwrap_or(time).overflowing_add_signed(Duration::microseconds(i64::from(micros)));
     if rounded.1 == 0 { rounded.0 } else { time.with_nanosecond(999_999_000).unwrap_or(time) }
 }
 
@@ -327,12 +338,37 @@ mod tests {
             (["0.5", "1.5", "2.5", "-2.5"], Float8, Int4, ["0", "2", "2", "-2"]),
             (["0.5", "1.5", "2.5", "-2.5"], numeric.clone(), Int4, ["1", "2", "3", "-3"]),
             (["1", "0.1", "123456789", "1e-7"], Float4, numeric.clone(), ["1", "0.1", "123457000", "0.0000001"]),
-            (["0.1", "1e-30", "123456789012345678", "2"], Float8, numeric.clone(), ["0.1", "0", "123456789012346000", "2"]),
+            (
+                ["0.1", "1e-30", "123456789012345678", "2"],
+                Float8,
+                numeric.clone(),
+                ["0.1", "0", "123456789012346000", "2"],
+            ),
             (["1", "0", "-1", "7"], Int4, Bool, ["t", "f", "t", "t"]),
-            (["1", "0.1", "16777217", "1e300"], Float8, Float4, ["1", "0.1", "1.6777216e+07", "22003 value out of range: overflow"]),
-            (["1.005", "-1.005", "99.994", "99.995"], numeric.clone(), Numeric(Some((4, 2))), ["1.01", "-1.01", "99.99", "22003 numeric field overflow"]),
-            (["32768", "-32769", "5", "0"], Int4, Int2, ["22003 smallint out of range", "22003 smallint out of range", "5", "0"]),
-            (["NaN", "Infinity", "1e19", "2e9"], Float8, Int8, ["22003 bigint out of range", "22003 bigint out of range", "22003 bigint out of range", "2000000000"]),
+            (
+                ["1", "0.1", "16777217", "1e300"],
+                Float8,
+                Float4,
+                ["1", "0.1", "1.6777216e+07", "22003 value out of range: overflow"],
+            ),
+            (
+                ["1.005", "-1.005", "99.994", "99.995"],
+                numeric.clone(),
+                Numeric(Some((4, 2))),
+                ["1.01", "-1.01", "99.99", "22003 numeric field overflow"],
+            ),
+            (
+                ["32768", "-32769", "5", "0"],
+                Int4,
+                Int2,
+                ["22003 smallint out of range", "22003 smallint out of range", "5", "0"],
+            ),
+            (
+                ["NaN", "Infinity", "1e19", "2e9"],
+                Float8,
+                Int8,
+                ["22003 bigint out of range", "22003 bigint out of range", "22003 bigint out of range", "2000000000"],
+            ),
         ];
         for (texts, from, to, expected) in cases {
             assert_eq!(texts.map(|text| cast_text(text, &from, &to)), expected, "{from} to {to}");

@@ -100,7 +100,10 @@ impl From<sea_query::Value> for Value {
             Sea::Decimal(value) => value.into(),
             Sea::Array(_, Some(items)) => Self::Array(items.into_iter().map(Self::from).collect()),
             Sea::Array(_, None) => Self::Null,
-            #[allow(unreachable_patterns, reason = "there are more variants where another crate of the build enables them")]
+            #[allow(
+                unreachable_patterns,
+                reason = "there are more variants where another crate of the build enables them"
+            )]
             other => literal_of(&other),
         }
     }
@@ -109,9 +112,12 @@ impl From<sea_query::Value> for Value {
 /// A value of a type that Rome has no representation for, by the text of its PostgreSQL literal; the column's type reads it.
 fn literal_of(value: &sea_query::Value) -> Value {
     let literal = sea_query::QueryBuilder::value_to_string(&sea_query::PostgresQueryBuilder, value);
-    let quoted = literal.strip_prefix('E').unwrap_or(&literal).strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    let quoted =
+        literal.strip_prefix('E').unwrap_or(&literal).strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
     match quoted {
-        Some(quoted) => Value::from(sea_query::EscapeBuilder::unescape_string(&sea_query::PostgresQueryBuilder, quoted)),
+        Some(quoted) => {
+            Value::from(sea_query::EscapeBuilder::unescape_string(&sea_query::PostgresQueryBuilder, quoted))
+        }
         None if literal == "NULL" => Value::Null,
         None => Value::from(literal),
     }

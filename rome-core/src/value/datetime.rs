@@ -278,7 +278,13 @@ impl Scanner<'_> {
         }
         let before_half = self.rest;
         self.spaces();
-        let half = if self.word("am") { Some(0) } else if self.word("pm") { Some(12) } else { None };
+        let half = if self.word("am") {
+            Some(0)
+        } else if self.word("pm") {
+            Some(12)
+        } else {
+            None
+        };
         match half {
             Some(_) if !(1..=12).contains(&hour) => return Err(Fault::Range),
             Some(half) => hour = hour % 12 + half,
@@ -371,7 +377,8 @@ impl IntervalParts {
         if whole.len() + fraction.len() == 0 || !all_digits(whole) || !all_digits(fraction) {
             return Err(Fault::Syntax);
         }
-        let whole: i128 = if whole.is_empty() { 0 } else { i128::from(whole.parse::<u64>().map_err(|_| Fault::Range)?) };
+        let whole: i128 =
+            if whole.is_empty() { 0 } else { i128::from(whole.parse::<u64>().map_err(|_| Fault::Range)?) };
         let fraction: f64 = format!("0.{fraction}0").parse().map_err(|_| Fault::Syntax)?;
         let sign = if negative { -1 } else { 1 };
         let (mut sum_months, mut sum_days, mut sum_micros) =
@@ -417,7 +424,9 @@ fn parse_verbose_interval(text: &str) -> Result<IntervalParts, Fault> {
             ago = true;
         } else if word.contains(':') {
             parts.micros += interval_time(word)?;
-        } else if let Some((years, months)) = word.get(1..).and_then(|_| word.trim_start_matches(['-', '+']).split_once('-')) {
+        } else if let Some((years, months)) =
+            word.get(1..).and_then(|_| word.trim_start_matches(['-', '+']).split_once('-'))
+        {
             let sign = if word.starts_with('-') { "-" } else { "" };
             parts.add(&format!("{sign}{years}"), "year")?;
             parts.add(&format!("{sign}{months}"), "month")?;

@@ -113,7 +113,8 @@ impl From<&Decimal> for Digits {
             mantissa /= 10;
         }
         digits.reverse();
-        let exponent = i32::try_from(digits.len()).unwrap_or_default() - i32::try_from(decimal.scale()).unwrap_or_default();
+        let exponent =
+            i32::try_from(digits.len()).unwrap_or_default() - i32::try_from(decimal.scale()).unwrap_or_default();
         while digits.last() == Some(&0) {
             digits.pop();
         }

@@ -46,7 +46,11 @@ impl Value {
             (Self::Interval(left), Self::Interval(right)) => left.total_micros().cmp(&right.total_micros()),
             (Self::Json(left), Self::Json(right)) => compare_documents(left, right),
             (Self::Array(left), Self::Array(right)) => {
-                let difference = left.iter().zip(right.iter()).map(|(left, right)| left.total_cmp(right)).find(|order| order.is_ne());
+                let difference = left
+                    .iter()
+                    .zip(right.iter())
+                    .map(|(left, right)| left.total_cmp(right))
+                    .find(|order| order.is_ne());
                 difference.unwrap_or_else(|| left.len().cmp(&right.len()))
             }
             _ => match (self.instant(), other.instant()) {
@@ -152,7 +156,8 @@ fn compare_float_decimal(float: f64, decimal: &Decimal) -> Ordering {
     }
     // Both integer parts fit; the casts are exact.
     let whole = decimal.trunc();
-    let by_whole = (float.trunc() as i128).cmp(&whole.mantissa().checked_div(10_i128.pow(whole.scale())).unwrap_or_default());
+    let by_whole =
+        (float.trunc() as i128).cmp(&whole.mantissa().checked_div(10_i128.pow(whole.scale())).unwrap_or_default());
     by_whole.then_with(|| compare_fractions(float.fract(), &decimal.fract()))
 }
 
@@ -413,7 +418,8 @@ mod tests {
             (-100_i32..100).prop_map(|eighths| Value::Float(f64::from(eighths) / 8.0)),
             (any::<i128>(), 0_u32..=28)
                 .prop_map(|(mantissa, scale)| Value::Numeric(Decimal::from_i128_with_scale(mantissa >> 33, scale))),
-            (-100_000_i64..100_000, 0_u32..=5).prop_map(|(mantissa, scale)| Value::Numeric(Decimal::new(mantissa, scale))),
+            (-100_000_i64..100_000, 0_u32..=5)
+                .prop_map(|(mantissa, scale)| Value::Numeric(Decimal::new(mantissa, scale))),
         ]
     }
 

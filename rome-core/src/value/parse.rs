@@ -36,10 +36,7 @@ impl Value {
 }
 
 fn invalid_syntax(type_name: &str, text: &str) -> Error {
-    Error::new(
-        SqlState::INVALID_TEXT_REPRESENTATION,
-        format!("invalid input syntax for type {type_name}: \"{text}\""),
-    )
+    Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("invalid input syntax for type {type_name}: \"{text}\""))
 }
 
 /// Any prefix of true, false, yes, no, on and off that is not ambiguous, and 1 and 0.
@@ -63,10 +60,7 @@ fn parse_integer(text: &str, data_type: &DataType) -> Result<i64> {
     }
     let (least, greatest) = data_type.integer_range().unwrap_or((i64::MIN, i64::MAX));
     trimmed.parse().ok().filter(|value| (least..=greatest).contains(value)).ok_or_else(|| {
-        Error::new(
-            SqlState::NUMERIC_OUT_OF_RANGE,
-            format!("value \"{text}\" is out of range for type {data_type}"),
-        )
+        Error::new(SqlState::NUMERIC_OUT_OF_RANGE, format!("value \"{text}\" is out of range for type {data_type}"))
     })
 }
 
@@ -148,14 +142,16 @@ fn parse_hex(hex: &str) -> Result<Vec<u8>> {
 
 fn parse_json(text: &str) -> Result<serde_json::Value> {
     serde_json::from_str(text).map_err(|error| {
-        Error::new(SqlState::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json").with_detail(error.to_string())
+        Error::new(SqlState::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json")
+            .with_detail(error.to_string())
     })
 }
 
 /// `{a,"b c",NULL}`
 fn parse_array(text: &str, element: &DataType) -> Result<Vec<Value>> {
     let malformed = |detail: &str| {
-        Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{text}\"")).with_detail(detail)
+        Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{text}\""))
+            .with_detail(detail)
     };
     let mut chars = text.trim().chars().peekable();
     if chars.next() != Some('{') {
@@ -233,7 +229,10 @@ mod tests {
         assert_eq!(through("abc", &DataType::Int4), "22P02 invalid input syntax for type integer: \"abc\"");
         let out_of_range = "22003 value \"99999999999\" is out of range for type integer";
         assert_eq!(through("99999999999", &DataType::Int4), out_of_range);
-        assert_eq!(through("9223372036854775808", &DataType::Int8), "22003 value \"9223372036854775808\" is out of range for type bigint");
+        assert_eq!(
+            through("9223372036854775808", &DataType::Int8),
+            "22003 value \"9223372036854775808\" is out of range for type bigint"
+        );
         assert_eq!(through("1e400", &DataType::Float8), "22003 \"1e400\" is out of range for type double precision");
         assert_eq!(through("1e-400", &DataType::Float8), "22003 \"1e-400\" is out of range for type double precision");
         assert_eq!(through("1e40", &DataType::Float4), "22003 \"1e40\" is out of range for type real");
@@ -270,8 +269,25 @@ mod tests {
     fn any_type() -> impl Strategy<Value = DataType> {
         use DataType::*;
         proptest::sample::select(vec![
-            Bool, Int2, Int4, Int8, Float4, Float8, Numeric(None), Text, Bytea, Uuid, Date, Time, Timestamp, TimestampTz, Interval,
-            Json, Jsonb, Array(Int4.into()), Array(Text.into()),
+            Bool,
+            Int2,
+            Int4,
+            Int8,
+            Float4,
+            Float8,
+            Numeric(None),
+            Text,
+            Bytea,
+            Uuid,
+            Date,
+            Time,
+            Timestamp,
+            TimestampTz,
+            Interval,
+            Json,
+            Jsonb,
+            Array(Int4.into()),
+            Array(Text.into()),
         ])
     }
 

@@ -52,7 +52,9 @@ impl Value {
             Self::Null => out.write_str("NULL"),
             Self::Bool(value) => out.write_str(if *value { "t" } else { "f" }),
             Self::Int(value) => write!(out, "{value}"),
-            Self::Float(value) if *data_type == DataType::Float4 => write_float(out, &format!("{:e}", *value as f32), 6),
+            Self::Float(value) if *data_type == DataType::Float4 => {
+                write_float(out, &format!("{:e}", *value as f32), 6)
+            }
             Self::Float(value) => write_float(out, &format!("{value:e}"), 15),
             Self::Numeric(value) if value.is_zero() => write!(out, "{}", value.abs()),
             Self::Numeric(value) => write!(out, "{value}"),
