@@ -1,1 +1,44 @@
-//! rome-redis
+//! A [`Store`](rome_core::store::Store) on one Redis 7 server.
+//!
+//! # Lay-out
+//!
+//! Everything of a home lies under keys with one hash tag, `{namespace/home}`, so that a home is one slot wherever slots matter:
+//!
+//! | key | type | holds |
+//! |---|---|---|
+//! | `{n/h}:d` | hash | the data: key -> version (8 bytes, big-endian), value; and `v` -> the home's version |
+//! | `{n/h}:m` | hash | `s` space -> the version of its last commit, the size of its largest value; `c` stream -> the version of its last event |
+//! | `{n/h}:l` | hash | lanes: client, lane -> sequence, outcome |
+//! | `{n/h}:o` space | sorted set | the order of the keys of a space, without the space, all at score 0 |
+//! | `{n/h}:c` stream | stream | change events; the id is the commit's version, the entry begins with the version of the event before |
+//!
+//! Keys of the data have at least four bytes, so `v` is none of them. `{`, `}` and `%` in a home's name are escaped.
+//!
+//! # Calls
+//!
+//! A read of points without guards is one `HMGET`. Every other read is one `EVALSHA`, as is every commit. Scripts declare each key
+//! that they touch, check everything first and then do only writes that cannot fail, so that an error leaves nothing half-written.
+//! Their work is bounded (see `scripts/state.lua`), so that none holds the server for more than a few milliseconds.
+//!
+//! # Invariants
+//!
+//! - **A commit whose reply was lost is never reported as not done.** Once a commit may have been sent, only an outcome stored in its
+//!   lane ends the call; everything else is `Undetermined`.
+//! - **Nothing enumerates the server's keys**: no call's cost depends on what else the server holds.
+//! - **A watch never skips an event silently**: each event names its predecessor.
+//! - Credentials appear in no error, log line or `Debug` output.
+//!
+//! Deliberately absent: Cluster and Sentinel (such servers are refused), snapshots, and sweeping of lanes.
+
+mod address;
+mod commit;
+mod failure;
+mod keys;
+mod link;
+mod read;
+mod scripts;
+mod server;
+mod store;
+mod watch;
+
+pub use store::{RedisOptions, RedisStore};

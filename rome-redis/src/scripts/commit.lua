@@ -1,0 +1,188 @@
+-- Applies a commit: checks everything first, then does only writes that cannot fail.
+-- KEYS: 3 lanes, then orders and streams by index.
+-- ARGV: lane ('' for none), sequence(8), stream length, orders, guards, writes, changes; then the orders' spaces, the guards, the writes
+--   p index-of-order key value | d index-of-order key | a index-of-order key delta min max
+-- and the changes: index-of-stream name payload.
+-- Answer: 'C' version(8), 'G' guard(8), 'B' write(8), or 'L' (the lane is closed).
+
+local lanes, lane, sequence = KEYS[3], ARGV[1], ARGV[2]
+local BATCH = 512
+local FIRST_ORDER = 4
+
+local function outcome(kind, value)
+  return kind .. pack('>I8', value)
+end
+
+-- Sequences are compared by halves, since a Lua number holds only 53 bits.
+local function is_later(a, b)
+  local a_high, a_low = unpack_bytes('>I4I4', a)
+  local b_high, b_low = unpack_bytes('>I4I4', b)
+  return a_high > b_high or (a_high == b_high and a_low > b_low)
+end
+
+-- What the lane answers without running the commit, or nil.
+local function settled()
+  local stored = call('HGET', lanes, lane)
+  if not stored then
+    if sequence ~= '\0\0\0\0\0\0\0\1' then return 'L' end
+    return nil
+  end
+  if #stored ~= 17 then error(corrupt('a lane')) end
+  local last = stored:sub(1, 8)
+  if last == sequence then return stored:sub(9) end
+  if not is_later(sequence, last) then return 'L' end
+  return nil
+end
+
+local function settle(result)
+  if lane ~= '' then call('HSET', lanes, lane, sequence .. result) end
+  return result
+end
+
+-- 64-bit integers as high * 10^9 + low with 0 <= low < 10^9: each part is exact as a Lua number.
+local BILLION = 1000000000
+
+local function normal(high, low)
+  local carry = floor(low / BILLION)
+  return high + carry, low - carry * BILLION
+end
+
+local function parse_integer(text)
+  local sign, digits = text:match('^([+-]?)0*(%d*)$')
+  if not sign or not text:find('%d') or #digits > 19 then return nil end
+  local high, low = tonumber(digits:sub(1, -10)) or 0, tonumber(digits:sub(-9)) or 0
+  if sign == '-' then return normal(-high, -low) end
+  return high, low
+end
+
+local function is_less(a_high, a_low, b_high, b_low)
+  return a_high < b_high or (a_high == b_high and a_low < b_low)
+end
+
+local function format_integer(high, low)
+  local sign = ''
+  if high < 0 then
+    sign = '-'
+    high, low = normal(-high, -low)
+  end
+  if high == 0 then return sign .. string.format('%.0f', low) end
+  return sign .. string.format('%.0f%09.0f', high, low)
+end
+
+local MIN_HIGH, MIN_LOW = parse_integer('-9223372036854775808')
+local MAX_HIGH, MAX_LOW = parse_integer('9223372036854775807')
+
+-- The text of the counter after the addition, or nil where it would leave its bounds.
+local function sum(key, delta, lowest, highest)
+  local stored = call('HGET', data, key)
+  local high, low = 0, 0
+  if stored then
+    high, low = parse_integer(check_value(stored):sub(9))
+    if not high or is_less(high, low, MIN_HIGH, MIN_LOW) or is_less(MAX_HIGH, MAX_LOW, high, low) then
+      error(corrupt('a counter that is no integer'))
+    end
+  end
+  local delta_high, delta_low = parse_integer(delta)
+  high, low = normal(high + delta_high, low + delta_low)
+  local min_high, min_low = parse_integer(lowest)
+  local max_high, max_low = parse_integer(highest)
+  if is_less(high, low, min_high, min_low) or is_less(max_high, max_low, high, low) then return nil end
+  return format_integer(high, low)
+end
+
+-- A command whose arguments are collected and sent in batches.
+local function batch(command, key)
+  local arguments = {}
+  local function flush()
+    if #arguments > 0 then
+      call(command, key, unpack(arguments))
+      arguments = {}
+    end
+  end
+  return {
+    flush = flush,
+    add = function(first, second)
+      arguments[#arguments + 1] = first
+      if second then arguments[#arguments + 1] = second end
+      if #arguments >= BATCH then flush() end
+    end,
+  }
+end
+
+-- Checks. Each command on a key also proves its type.
+if lane ~= '' then
+  local result = settled()
+  if result then return result end
+end
+local orders, guards, writes, changes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local first_space = 8
+local failing, first_write = failing_guard(first_space + orders, guards)
+if failing then return settle(outcome('G', failing)) end
+local version = home_version()
+if writes + changes == 0 then return settle(outcome('C', version)) end
+version = version + 1
+for order = 0, orders - 1 do
+  call('ZCARD', KEYS[FIRST_ORDER + order])
+  space_state(ARGV[first_space + order])
+end
+local sums, at = {}, first_write
+for write = 0, writes - 1 do
+  if ARGV[at] == 'a' then
+    local text = sum(ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
+    if not text then return settle(outcome('B', write)) end
+    sums[write] = text
+    at = at + 6
+  else
+    at = at + (ARGV[at] == 'p' and 4 or 3)
+  end
+end
+local id = string.format('%.0f', version)
+local previous = {}
+for change = 0, changes - 1 do
+  local first = at + 3 * change
+  if #call('XRANGE', KEYS[tonumber(ARGV[first])], id, '+', 'COUNT', 1) > 0 then
+    error(corrupt('a change stream that is ahead of its home'))
+  end
+  previous[change] = call('HGET', meta, 'c' .. ARGV[first + 1]) or '\0\0\0\0\0\0\0\0'
+end
+
+-- Writes.
+local stamp = pack('>I8', version)
+for change = 0, changes - 1 do
+  local first = at + 3 * change
+  call('XADD', KEYS[tonumber(ARGV[first])], 'MAXLEN', '~', ARGV[3], id .. '-0', 'e', previous[change] .. ARGV[first + 2])
+end
+local puts, removals, states = batch('HSET', data), batch('HDEL', data), batch('HSET', meta)
+local added, removed, touched = {}, {}, {}
+at = first_write
+for write = 0, writes - 1 do
+  local kind, order, key = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
+  touched[order] = touched[order] or 0
+  if kind == 'd' then
+    removals.add(key)
+    removed[order] = removed[order] or batch('ZREM', KEYS[order])
+    removed[order].add(key:sub(5))
+    at = at + 3
+  else
+    local value = stamp .. (sums[write] or ARGV[at + 3])
+    puts.add(key, value)
+    added[order] = added[order] or batch('ZADD', KEYS[order])
+    added[order].add('0', key:sub(5))
+    touched[order] = max(touched[order], #value)
+    at = at + (kind == 'a' and 6 or 4)
+  end
+end
+for order, largest in pairs(touched) do
+  local space = ARGV[first_space + order - FIRST_ORDER]
+  states.add('s' .. space, pack('>I8I4', version, max(space_state(space).largest, largest)))
+  if added[order] then added[order].flush() end
+  if removed[order] then removed[order].flush() end
+end
+for change = 0, changes - 1 do
+  states.add('c' .. ARGV[at + 3 * change + 1], stamp)
+end
+puts.add('v', stamp)
+puts.flush()
+removals.flush()
+states.flush()
+return settle(outcome('C', version))

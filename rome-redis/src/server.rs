@@ -1,0 +1,81 @@
+//! Whether a server can hold homes, and how durable it is, told from `INFO`, which managed servers allow too.
+
+use rome_core::store::{Durability, StoreError};
+
+/// The oldest major version that will do: earlier ones run scripts by other rules.
+const MAJOR_VERSION_MIN: u32 = 7;
+
+/// Checks the text of `INFO` of the server at `address`.
+pub(crate) fn check(info: &str, address: &str) -> Result<(), StoreError> {
+    let unsuitable = |text: String| Err(StoreError::Unsuitable(format!("the Redis server at {address} {text}")));
+    let version = field(info, "redis_version").unwrap_or("of unknown version");
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_none_or(|major| major < MAJOR_VERSION_MIN) {
+        return unsuitable(format!("is {version}; use version {MAJOR_VERSION_MIN} or newer"));
+    }
+    match field(info, "redis_mode") {
+        Some("standalone") => {}
+        Some("sentinel") => {
+            return unsuitable("is a Sentinel, which holds no data; connect to the server it watches".into());
+        }
+        _ => return unsuitable("runs in cluster mode, which is not supported yet; use a single server".into()),
+    }
+    if field(info, "role") != Some("master") {
+        return unsuitable("is a replica and can't be written; connect to its primary".into());
+    }
+    let unlimited = field(info, "maxmemory") == Some("0");
+    match field(info, "maxmemory_policy") {
+        Some("noeviction") => Ok(()),
+        _ if unlimited => Ok(()),
+        Some(policy) => unsuitable(format!(
+            "would evict data when its memory is full (maxmemory-policy {policy}); set maxmemory-policy to noeviction"
+        )),
+        None => unsuitable("does not say whether it evicts data; allow the user to run INFO".into()),
+    }
+}
+
+/// The tier of a server with this `INFO` and this `appendfsync`, where that could be read.
+pub(crate) fn durability(info: &str, appendfsync: Option<&str>) -> Durability {
+    if field(info, "aof_enabled") == Some("1") && appendfsync == Some("always") {
+        Durability::Fsync
+    } else {
+        Durability::Async
+    }
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n# Memory\r\nmaxmemory:0\r\n\
+        maxmemory_policy:allkeys-lru\r\nrole:master\r\naof_enabled:1\r\n";
+
+    #[test]
+    fn says_what_does_not_fit() {
+        check(GOOD, "a:1").unwrap();
+        for (from, to, expected) in [
+            ("7.0.15", "6.2.7", "use version 7"),
+            ("redis_version:7.0.15", "", "use version 7"),
+            ("standalone", "cluster", "cluster mode"),
+            ("standalone", "sentinel", "Sentinel"),
+            ("role:master", "role:slave", "replica"),
+            ("maxmemory:0", "maxmemory:1000000", "noeviction"),
+        ] {
+            let error = check(&GOOD.replace(from, to), "a:1").unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("a:1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn promises_disk_only_where_it_is_certain() {
+        assert_eq!(durability(GOOD, Some("always")), Durability::Fsync);
+        assert_eq!(durability(GOOD, Some("everysec")), Durability::Async);
+        assert_eq!(durability(GOOD, None), Durability::Async);
+        assert_eq!(durability(&GOOD.replace("aof_enabled:1", "aof_enabled:0"), Some("always")), Durability::Async);
+    }
+}

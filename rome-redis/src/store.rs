@@ -1,0 +1,193 @@
+//! [`RedisStore`]: the store's calls, put together from commands and the link that carries them.
+
+use crate::address::Address;
+use crate::keys::HomeKeys;
+use crate::link::{Effect, Link};
+use crate::watch::{Hub, Watcher};
+use crate::{commit, read};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use rome_core::store::rules::{check_commit, check_read};
+use rome_core::store::{
+    Capabilities, Commit, CommitOutcome, Durability, HomeId, Read, ReadOutcome, ReadRequest, ReadResponse, Store,
+    StoreError, Version, WatchStream,
+};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Reads that one command answers. The server works on this many points for about a millisecond.
+const READS_MAX: usize = 2048;
+
+/// How often a longer request is tried in pieces, before it is sent as one command after all.
+const PIECED_ATTEMPTS: usize = 3;
+
+/// How a [`RedisStore`] treats its server.
+#[derive(Clone, Debug)]
+pub struct RedisOptions {
+    /// How long a call tries to reach the server before it fails.
+    pub call_timeout: Duration,
+    /// How long one attempt waits for a connection or an answer before the connection is taken for lost.
+    pub attempt_timeout: Duration,
+    /// How many events a change stream keeps; the server may keep some more.
+    pub stream_len: usize,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        Self { call_timeout: Duration::from_secs(5), attempt_timeout: Duration::from_secs(2), stream_len: 16_384 }
+    }
+}
+
+/// A store on one Redis server. Clones share its connection.
+#[derive(Clone)]
+pub struct RedisStore {
+    link: Arc<Link>,
+    hub: Arc<Hub>,
+    namespace: Arc<str>,
+    capabilities: Arc<Capabilities>,
+    stream_len: usize,
+}
+
+impl RedisStore {
+    /// Connects to the server at `redis[s]://[user:password@]host[:port][/database][?namespace=name]`. All keys lie under the
+    /// namespace, by default `rome`, so that many applications can share a server.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Invalid`] for another URL, [`StoreError::Unavailable`] where the server can't be reached,
+    /// [`StoreError::Denied`] for refused credentials, [`StoreError::Unsuitable`] for a server that is too old, may evict data, is a
+    /// replica or runs in cluster mode.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), rome_core::store::StoreError> {
+    /// let store = rome_redis::RedisStore::connect("redis://localhost:6379?namespace=shop").await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::connect_with(url, RedisOptions::default()).await
+    }
+
+    /// [`connect`](Self::connect) with other options.
+    pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
+        let Address { connection, display, namespace } = Address::parse(url)?;
+        let stream_len = options.stream_len.max(1);
+        let link = Arc::new(Link::new(connection, display, options)?);
+        let durability = link.establish().await?;
+        Ok(Self {
+            hub: Arc::new(Hub::new(link.clone())),
+            link,
+            namespace: namespace.into(),
+            capabilities: Arc::new(capabilities(durability)),
+            stream_len,
+        })
+    }
+
+    fn keys(&self, home: &HomeId) -> HomeKeys {
+        HomeKeys::new(&self.namespace, home)
+    }
+
+    /// Reads points by one plain command.
+    async fn read_plain(&self, keys: &HomeKeys, reads: &[Read]) -> Result<ReadResponse, StoreError> {
+        let reply = self.link.call(&read::plain(keys, reads), Effect::None).await?;
+        read::plain_response(reads, reply.value)
+    }
+
+    async fn read_whole(&self, keys: &HomeKeys, request: &ReadRequest) -> Result<ReadOutcome, StoreError> {
+        if read::is_plain(request) {
+            return self.read_plain(keys, &request.reads).await.map(ReadOutcome::Answer);
+        }
+        let reply = self.link.call(&read::script(keys, request)?, Effect::None).await?;
+        read::script_outcome(&request.reads, reply.value)
+    }
+
+    /// Reads in pieces, and returns their answers if they are from one state of the home.
+    async fn read_pieces(&self, keys: &HomeKeys, request: &ReadRequest) -> Result<Option<ReadOutcome>, StoreError> {
+        let mut whole: Option<ReadResponse> = None;
+        for piece in request.reads.chunks(READS_MAX) {
+            let guards = if whole.is_none() { request.guards.clone() } else { Vec::new() };
+            let piece = ReadRequest { reads: piece.to_vec(), at: None, guards, limits: request.limits };
+            let answer = match self.read_whole(keys, &piece).await? {
+                ReadOutcome::Answer(answer) => answer,
+                conflict => return Ok(Some(conflict)),
+            };
+            match &mut whole {
+                None => whole = Some(answer),
+                Some(whole) if whole.snapshot == answer.snapshot => whole.results.extend(answer.results),
+                Some(_) => return Ok(None),
+            }
+        }
+        Ok(whole.map(ReadOutcome::Answer))
+    }
+}
+
+fn capabilities(durability: Durability) -> Capabilities {
+    Capabilities {
+        engine: "redis",
+        follow: true,
+        snapshots: false,
+        max_guards: 2048,
+        max_writes: 2048,
+        max_reads: READS_MAX,
+        max_commit_bytes: 4 << 20,
+        durability,
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("address", &self.link.address())
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
+        check_read(&request, &self.capabilities)?;
+        let keys = self.keys(home);
+        if request.reads.len() > READS_MAX {
+            for _ in 0..PIECED_ATTEMPTS {
+                if let Some(outcome) = self.read_pieces(&keys, &request).await? {
+                    return Ok(outcome);
+                }
+            }
+            // Others write all the time: only one command sees one state, though it holds the server for longer.
+        }
+        self.read_whole(&keys, &request).await
+    }
+
+    async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        check_commit(&commit, &self.capabilities)?;
+        let cmd = commit::script(&self.keys(home), &commit, self.stream_len)?;
+        let effect = match &commit.ticket {
+            Some(_) => Effect::Once,
+            None if commit.writes.is_empty() && commit.changes.is_empty() => Effect::None,
+            None => Effect::EachTime,
+        };
+        let reply = self.link.call(&cmd, effect).await?;
+        match commit::outcome(&reply.value) {
+            // The lane moved on after a lost reply: that attempt may have committed before.
+            Err(StoreError::LaneClosed) if reply.repeated => Err(StoreError::Undetermined {
+                address: self.link.address().to_owned(),
+                reason: "the reply was lost, and the lane has moved on since".to_owned(),
+            }),
+            outcome => outcome,
+        }
+    }
+
+    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
+        let keys = self.keys(home);
+        // Also where the cursor is given, so that an unreachable server is an error of this call.
+        let now = self.read_plain(&keys, &[]).await?.snapshot;
+        let watcher = Watcher::new(self.link.clone(), self.hub.clone(), &keys, &stream, after.unwrap_or(now));
+        Ok(futures::stream::unfold(watcher, Watcher::next).boxed())
+    }
+}

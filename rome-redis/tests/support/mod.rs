@@ -1,0 +1,127 @@
+//! Redis servers for tests: the one that `ROME_TEST_REDIS_URL` names, or one of a test's own.
+
+use redis::aio::MultiplexedConnection;
+use rome_redis::RedisStore;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A server that belongs to a test. Killed and removed when dropped.
+pub struct Server {
+    child: Child,
+    directory: PathBuf,
+    port: u16,
+    arguments: Vec<String>,
+}
+
+impl Server {
+    /// Starts `redis-server` on a free port in a new directory.
+    pub async fn start(arguments: &[&str]) -> Self {
+        let name = format!("rome-redis-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let port = free_port();
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let child = spawn(port, &directory, &arguments);
+        let server = Self { child, directory, port, arguments };
+        server.wait().await;
+        server
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts the server again after [`kill`](Self::kill), with the same files.
+    pub async fn restart(&mut self) {
+        self.child = spawn(self.port, &self.directory, &self.arguments);
+        self.wait().await;
+    }
+
+    async fn wait(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            assert!(Instant::now() < deadline, "redis-server did not start");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn spawn(port: u16, directory: &PathBuf, arguments: &[String]) -> Child {
+    Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .arg(directory)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server must be in PATH, or ROME_TEST_REDIS_URL name a server")
+}
+
+/// A server for one test and a namespace of its own there.
+pub struct Place {
+    /// Keeps the test's own server alive.
+    _server: Option<Server>,
+    base: String,
+    namespace: String,
+}
+
+impl Place {
+    pub async fn new() -> Self {
+        let namespace = format!("test-{:x}", rand::random::<u64>());
+        match std::env::var("ROME_TEST_REDIS_URL") {
+            Ok(base) => Self { _server: None, base, namespace },
+            Err(_) => {
+                let server = Server::start(&[]).await;
+                Self { base: server.url(), _server: Some(server), namespace }
+            }
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("{}?namespace={}", self.base, self.namespace)
+    }
+
+    /// The name of one of a home's keys, as the crate's documentation gives it.
+    pub fn key(&self, home: &str, rest: &str) -> String {
+        format!("{{{}/{home}}}:{rest}", self.namespace)
+    }
+
+    pub async fn store(&self) -> RedisStore {
+        RedisStore::connect(&self.url()).await.unwrap()
+    }
+
+    pub async fn raw(&self) -> MultiplexedConnection {
+        raw(&self.base).await
+    }
+}
+
+/// A plain connection to a server.
+pub async fn raw(url: &str) -> MultiplexedConnection {
+    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
