@@ -4,6 +4,8 @@
 //! same program runs on either. Both traits are object-safe; the convenient methods (`query_one`, `transaction`, ...) live in
 //! the extension traits [`DatabaseExt`] and [`Queryable`], implemented for everything.
 
+mod from_row;
+mod from_value;
 mod retry;
 mod row;
 mod statement;

@@ -51,7 +51,7 @@ impl Row {
         let value = self.value(name).ok_or_else(|| {
             Error::new(SqlState::UNDEFINED_COLUMN, format!("the result has no column \"{name}\"")).with_column(name)
         })?;
-        T::from_value(value).map_err(|error| error.with_column(name))
+        T::from_value(value).map_err(|error| in_column(&error, name))
     }
 
     /// The value at a position from 0, converted.
@@ -63,6 +63,15 @@ impl Row {
             Error::new(SqlState::UNDEFINED_COLUMN, format!("the result has no column number {}", position + 1))
         })?;
         T::from_value(value)
+    }
+}
+
+/// The error of converting a value, with the column that it is about.
+pub(super) fn in_column(error: &Error, name: &str) -> Error {
+    let named = Error::new(error.state(), format!("column \"{name}\": {}", error.message())).with_column(name);
+    match error.hint() {
+        Some(hint) => named.with_hint(hint),
+        None => named,
     }
 }
 
