@@ -1,0 +1,270 @@
+//! Reads: any number of range reads from one state of the store.
+//!
+//! Up to 128 travel in one read-only transaction, which etcd answers from one revision without writing its log. Longer requests take
+//! several RPCs: the first is answered from the newest state, whose revision is in the answer, and the rest ask for that revision.
+//!
+//! The guards of a guarded read are probes among the reads, evaluated here, so that they are tested in exactly the state that is read,
+//! also an old one. etcd has no limit in bytes: a range is cut by entries only.
+//!
+//! A descending range makes etcd read the whole range and sort it, even for one entry; ascending ones cost what they return.
+
+use crate::connection::{Connection, Resend};
+use crate::errors::Failure;
+use crate::guard::{holds, probe, revision};
+use crate::keyspace::{Interval, Keyspace};
+use crate::limits::{TXN_OPERATIONS, check_guards, check_key, check_range};
+use bytes::Bytes;
+use etcd_client::{
+    GetOptions, GetResponse, KeyValue, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
+};
+use rome_core::store::{
+    Entry, Guard, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult,
+    StoreError, Version,
+};
+
+/// How often a read of the newest state begins anew because the revision it began at was compacted under it.
+const COMPACTION_RETRIES: usize = 3;
+
+/// One range read as etcd has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Get {
+    pub(crate) key: Vec<u8>,
+    pub(crate) options: GetOptions,
+}
+
+/// Answers from one state.
+pub(crate) struct State {
+    /// The revision of the state.
+    pub(crate) revision: i64,
+    /// One for each read, in order.
+    pub(crate) answers: Vec<GetResponse>,
+}
+
+/// Answers `gets` from one state: that of revision `at`, or the newest.
+pub(crate) async fn read_state(
+    connection: &Connection,
+    gets: Vec<Get>,
+    at: Option<i64>,
+) -> Result<State, Failure> {
+    let mut state = State {
+        revision: at.unwrap_or(0),
+        answers: Vec::with_capacity(gets.len()),
+    };
+    for chunk in gets.chunks(TXN_OPERATIONS) {
+        // Zero is etcd's word for the newest.
+        let options = |get: &Get| get.options.clone().with_revision(state.revision);
+        let (header, answers) = match chunk {
+            [get] => {
+                let mut answer = connection.get(get.key.clone(), options(get)).await?;
+                (answer.take_header(), vec![answer])
+            }
+            chunk => {
+                let ops: Vec<_> = chunk
+                    .iter()
+                    .map(|get| TxnOp::get(get.key.clone(), Some(options(get))))
+                    .collect();
+                let mut response = connection
+                    .txn(Txn::new().and_then(ops), Resend::Safe)
+                    .await?;
+                let answers =
+                    response
+                        .op_responses()
+                        .into_iter()
+                        .filter_map(|response| match response {
+                            TxnOpResponse::Get(answer) => Some(answer),
+                            _ => None,
+                        });
+                (response.take_header(), answers.collect())
+            }
+        };
+        let header = header.ok_or_else(|| malformed("an answer has no header"))?;
+        if answers.len() != chunk.len() {
+            return Err(malformed("an answer has too few results"));
+        }
+        if state.revision == 0 {
+            state.revision = header.revision();
+        }
+        state.answers.extend(answers);
+    }
+    Ok(state)
+}
+
+/// The index of the first guard that does not hold at revision `at` (or now).
+pub(crate) async fn first_failing(
+    connection: &Connection,
+    keys: &Keyspace,
+    guards: &[Guard],
+    at: Option<i64>,
+) -> Result<Option<usize>, Failure> {
+    let probes: Vec<_> = guards.iter().map(|guard| probe(keys, guard)).collect();
+    let state = read_state(connection, probes.iter().flatten().cloned().collect(), at).await?;
+    Ok(failing(guards, &probes, &mut state.answers.iter()))
+}
+
+fn failing<'a>(
+    guards: &[Guard],
+    probes: &[Option<Get>],
+    answers: &mut impl Iterator<Item = &'a GetResponse>,
+) -> Option<usize> {
+    let held = |(guard, probe): (&Guard, &Option<Get>)| {
+        holds(guard, probe.as_ref().and_then(|_| answers.next()))
+    };
+    guards.iter().zip(probes).map(held).position(|held| !held)
+}
+
+/// The newest revision.
+pub(crate) async fn newest_revision(
+    connection: &Connection,
+    keys: &Keyspace,
+) -> Result<i64, Failure> {
+    Ok(read_state(connection, vec![nothing(keys)], None)
+        .await?
+        .revision)
+}
+
+/// A read that costs next to nothing, for its header.
+fn nothing(keys: &Keyspace) -> Get {
+    Get {
+        key: keys.gc_floor(0),
+        options: GetOptions::new().with_count_only(),
+    }
+}
+
+/// Answers a read request.
+pub(crate) async fn read(
+    connection: &Connection,
+    keys: &Keyspace,
+    request: &ReadRequest,
+) -> Result<ReadOutcome, StoreError> {
+    check_guards(&request.guards)?;
+    let probes: Vec<_> = request
+        .guards
+        .iter()
+        .map(|guard| probe(keys, guard))
+        .collect();
+    let reads = request
+        .reads
+        .iter()
+        .map(|read| compile(keys, read, request.limits))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut gets: Vec<_> = probes.iter().chain(&reads).flatten().cloned().collect();
+    if gets.is_empty() {
+        gets.push(nothing(keys));
+    }
+    let mut state = read_snapshot(connection, gets, request.at).await?;
+    if let Some(guard) = failing(&request.guards, &probes, &mut state.answers.iter()) {
+        return Ok(ReadOutcome::Conflict { guard });
+    }
+    let probed = probes.iter().flatten().count();
+    let mut answers = state.answers.drain(..).skip(probed);
+    let results = reads.iter().map(|read| match read {
+        Some(_) => answers
+            .next()
+            .map(|answer| result(keys, answer))
+            .unwrap_or_default(),
+        None => ReadResult::default(),
+    });
+    let results = results.collect();
+    let snapshot = request
+        .at
+        .unwrap_or(u64::try_from(state.revision).unwrap_or_default());
+    Ok(ReadOutcome::Answer(ReadResponse { snapshot, results }))
+}
+
+async fn read_snapshot(
+    connection: &Connection,
+    gets: Vec<Get>,
+    at: Option<Version>,
+) -> Result<State, StoreError> {
+    // etcd is empty at revision 1, and understands 0 as the newest.
+    let wanted = at.map(|at| revision(at).max(1));
+    let mut retries = 0;
+    loop {
+        match read_state(connection, gets.clone(), wanted).await {
+            Ok(state) => return Ok(state),
+            Err(Failure::Compacted) if at.is_none() && retries < COMPACTION_RETRIES => retries += 1,
+            Err(Failure::Compacted) => {
+                return Err(StoreError::SnapshotTooOld(at.unwrap_or_default()));
+            }
+            Err(failure) => return Err(failure.into_read_error(connection.address())),
+        }
+    }
+}
+
+/// The etcd read for a read; none where the answer is empty whatever is stored.
+fn compile(keys: &Keyspace, read: &Read, limits: ReadLimits) -> Result<Option<Get>, StoreError> {
+    match read {
+        Read::Point(key) => {
+            check_key(key)?;
+            Ok(Some(Get {
+                key: keys.data(key),
+                options: GetOptions::new(),
+            }))
+        }
+        Read::Range {
+            range,
+            limit,
+            reverse,
+        } => compile_range(keys, range, *limit, *reverse, limits),
+        Read::Follow { .. } => Err(StoreError::Invalid(
+            "etcd follows no index entries; read the entries, then their rows".to_owned(),
+        )),
+    }
+}
+
+fn compile_range(
+    keys: &Keyspace,
+    range: &KeyRange,
+    limit: Option<usize>,
+    reverse: bool,
+    limits: ReadLimits,
+) -> Result<Option<Get>, StoreError> {
+    check_range(range)?;
+    // Zero is etcd's word for no limit.
+    let entries = limit.unwrap_or(usize::MAX).min(limits.entries.max(1));
+    if range.is_empty() || entries == 0 {
+        return Ok(None);
+    }
+    let Interval { from, to } = keys.data_range(range);
+    let mut options = GetOptions::new()
+        .with_range(to)
+        .with_limit(i64::try_from(entries).unwrap_or(i64::MAX));
+    if reverse {
+        options = options.with_sort(SortTarget::Key, SortOrder::Descend);
+    }
+    Ok(Some(Get { key: from, options }))
+}
+
+fn result(keys: &Keyspace, mut answer: GetResponse) -> ReadResult {
+    let cut = answer.more();
+    let entries: Vec<_> = answer
+        .take_kvs()
+        .into_iter()
+        .map(|kv| entry(keys, kv))
+        .collect();
+    let more = entries
+        .last()
+        .filter(|_| cut)
+        .map(|entry| entry.key.clone());
+    ReadResult { entries, more }
+}
+
+fn entry(keys: &Keyspace, kv: KeyValue) -> Entry {
+    let version = u64::try_from(kv.mod_revision()).unwrap_or_default();
+    let (key, value) = kv.into_key_value();
+    let mut key = Bytes::from(key);
+    let key = key.split_off(keys.overhead().min(key.len()));
+    Entry {
+        key,
+        version,
+        value: Bytes::from(value),
+        target: None,
+    }
+}
+
+/// The failure of an answer that etcd never gives.
+pub(crate) fn malformed(what: &str) -> Failure {
+    Failure::Refused(StoreError::Corrupt(format!(
+        "etcd's answer is malformed: {what}"
+    )))
+}
