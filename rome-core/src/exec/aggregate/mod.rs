@@ -1,4 +1,8 @@
-//! Aggregates.
+//! Aggregates: which there are, their types, and the accumulators that compute them.
+
+mod resolve;
+
+pub use resolve::resolve;
 
 /// The aggregate functions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
