@@ -66,7 +66,7 @@ fn array_length(call: &Call<'_>) -> Result<Value> {
 }
 
 fn build_object(call: &Call<'_>) -> Result<Value> {
-    if call.args.len() % 2 != 0 {
+    if !call.args.len().is_multiple_of(2) {
         let message = "argument list must have even number of elements";
         return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
     }
