@@ -6,10 +6,10 @@
 
 mod cast;
 mod convert;
-mod datetime;
-mod digits;
+pub(crate) mod datetime;
+pub(crate) mod digits;
 mod interval;
-mod order;
+pub(crate) mod order;
 mod parse;
 mod text;
 mod types;
