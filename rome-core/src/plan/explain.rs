@@ -97,7 +97,11 @@ impl Trips {
         if let ExprKind::Subquery(subquery) = &expr.kind {
             if let SubqueryBody::Planned { node, outer } = &subquery.body {
                 let inner = Self::of(node, store);
-                if outer.is_empty() { self.reads += inner.reads } else { self.per_row += inner.reads }
+                if outer.is_empty() {
+                    self.reads += inner.reads
+                } else {
+                    self.per_row += inner.reads
+                }
                 self.per_row += inner.per_row;
             }
         }
@@ -184,12 +188,8 @@ fn describe(node: &Node, depth: usize, lines: &mut Vec<String>) -> Vec<String> {
                 .map(|(l, r)| format!("{} = {}", expression(l, &left), expression(r, &right)))
                 .collect();
             let both: Vec<String> = left.iter().cloned().chain(right).collect();
-            let line = format!(
-                "Hash Join ({}) on {}{}",
-                join_kind(*kind),
-                keys.join(" AND "),
-                condition(on.as_ref(), &both)
-            );
+            let line =
+                format!("Hash Join ({}) on {}{}", join_kind(*kind), keys.join(" AND "), condition(on.as_ref(), &both));
             (line, if matches!(kind, JoinKind::Semi | JoinKind::Anti) { left } else { both })
         }
         Node::NestedLoopJoin { kind, left, right, on, .. } => {
