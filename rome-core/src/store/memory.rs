@@ -366,3 +366,15 @@ mod tests {
         assert!(store.homes.read().is_empty());
     }
 }
+
+#[cfg(test)]
+mod conformance {
+    use crate::store::{MemoryStore, Store};
+    use std::sync::Arc;
+
+    async fn store() -> Arc<dyn Store> {
+        Arc::new(MemoryStore::new())
+    }
+
+    crate::conformance_tests!(store);
+}
