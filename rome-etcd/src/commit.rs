@@ -51,12 +51,7 @@ pub(crate) async fn commit(
 ) -> Result<CommitOutcome, StoreError> {
     check_commit(commit)?;
     let lane = commit.ticket.map(|ticket| Lane::new(keys, ticket));
-    let attempt = Attempt {
-        connection,
-        keys,
-        commit,
-        lane,
-    };
+    let attempt = Attempt { connection, keys, commit, lane };
     let mut held = counters.hold(keys, &commit.writes).await;
     for number in 0..ATTEMPTS {
         if number > HASTY_ATTEMPTS {
@@ -89,9 +84,7 @@ impl Attempt<'_> {
                 held.learn(&answers)?;
                 return Ok(Sent::Again);
             }
-            Ok(Reply::Conflict { revision }) => CommitOutcome::Conflict {
-                guard: self.failed_guard(revision).await,
-            },
+            Ok(Reply::Conflict { revision }) => CommitOutcome::Conflict { guard: self.failed_guard(revision).await },
             Ok(Reply::Lane(found)) => {
                 held.forget();
                 self.stored(found).await?
@@ -106,19 +99,13 @@ impl Attempt<'_> {
     /// A repetition is harmless under a ticket, and where there is nothing to write.
     fn resend(&self) -> Resend {
         let writes = !self.commit.writes.is_empty() || !self.commit.changes.is_empty();
-        if writes && self.lane.is_none() {
-            Resend::Never
-        } else {
-            Resend::Safe
-        }
+        if writes && self.lane.is_none() { Resend::Never } else { Resend::Safe }
     }
 
     fn error(&self, failure: Failure) -> StoreError {
         match self.resend() {
             // Without a lane that is resent because it writes nothing.
-            Resend::Safe if self.lane.is_none() => {
-                failure.into_read_error(self.connection.address())
-            }
+            Resend::Safe if self.lane.is_none() => failure.into_read_error(self.connection.address()),
             _ => failure.into_commit_error(self.connection.address()),
         }
     }
@@ -136,10 +123,8 @@ impl Attempt<'_> {
             counters: (held.compares(), held.gets()),
             guards: guards.compares,
             writes,
-            conflict: self
-                .lane
-                .as_ref()
-                .map(|lane| lane.record(Recorded::Conflict { guard: None })),
+            conflict: self.lane.as_ref().map(|lane| lane.record(Recorded::Conflict { guard: None })),
+            witness: TxnOp::put(self.keys.witness(), [], None),
         }))
     }
 
@@ -148,9 +133,7 @@ impl Attempt<'_> {
         let mut operations = counters;
         for write in &self.commit.writes {
             match write {
-                Write::Put(key, value) => {
-                    operations.push(TxnOp::put(keys.data(key), value.as_ref(), None))
-                }
+                Write::Put(key, value) => operations.push(TxnOp::put(keys.data(key), value.as_ref(), None)),
                 Write::Delete(key) => {
                     operations.push(TxnOp::delete(keys.data(key), None));
                     operations.push(TxnOp::put(keys.tombstone(key), [], None));
@@ -159,9 +142,10 @@ impl Attempt<'_> {
             }
         }
         operations.extend(
-            self.commit.changes.iter().map(|change| {
-                TxnOp::put(keys.stream(&change.stream), change.payload.as_ref(), None)
-            }),
+            self.commit
+                .changes
+                .iter()
+                .map(|change| TxnOp::put(keys.stream(&change.stream), change.payload.as_ref(), None)),
         );
         operations
     }
@@ -174,16 +158,9 @@ impl Attempt<'_> {
             Write::Add { key, .. } => 3 * key_bytes(self.keys, key),
         };
         let writes: usize = self.commit.writes.iter().map(write).sum();
-        let changes: usize = self
-            .commit
-            .changes
-            .iter()
-            .map(|change| key_bytes(self.keys, &change.stream) + change.payload.len())
-            .sum();
-        let lane = self
-            .lane
-            .as_ref()
-            .map_or(0, |lane| 4 * (lane.bytes() + OPERATION_BYTES));
+        let changes: usize =
+            self.commit.changes.iter().map(|change| key_bytes(self.keys, &change.stream) + change.payload.len()).sum();
+        let lane = self.lane.as_ref().map_or(0, |lane| 4 * (lane.bytes() + OPERATION_BYTES));
         writes + changes + lane
     }
 
@@ -195,20 +172,14 @@ impl Attempt<'_> {
             return 0;
         }
         let found = first_failing(self.connection, self.keys, guards, Some(revision)).await;
-        found
-            .ok()
-            .flatten()
-            .or_else(|| oldest_range(guards))
-            .unwrap_or(0)
+        found.ok().flatten().or_else(|| oldest_range(guards)).unwrap_or(0)
     }
 
     /// The outcome where the lane did not let the ticket run.
     async fn stored(&self, found: Found) -> Result<CommitOutcome, StoreError> {
         match found {
             Found::Outcome(outcome) => Ok(outcome),
-            Found::ConflictAt(revision) => Ok(CommitOutcome::Conflict {
-                guard: self.failed_guard(revision).await,
-            }),
+            Found::ConflictAt(revision) => Ok(CommitOutcome::Conflict { guard: self.failed_guard(revision).await }),
             Found::Before | Found::Past => Err(StoreError::LaneClosed),
         }
     }
@@ -216,16 +187,11 @@ impl Attempt<'_> {
     /// After a poisoned transaction: a guard, or a counter, and nothing was written.
     async fn diagnose(&self, held: &mut HeldCounters) -> Result<Sent, StoreError> {
         let guards = &self.commit.guards;
-        let failing = first_failing(self.connection, self.keys, guards, None)
-            .await
-            .map_err(|failure| self.error(failure))?;
+        let failing =
+            first_failing(self.connection, self.keys, guards, None).await.map_err(|failure| self.error(failure))?;
         // With all guards holding and no counters, a gc floor or a key that came and went failed a range, or else the state has
         // changed in between: then the commit may go through now.
-        let blamed = if held.is_empty() {
-            failing.or_else(|| oldest_range(guards))
-        } else {
-            failing
-        };
+        let blamed = if held.is_empty() { failing.or_else(|| oldest_range(guards)) } else { failing };
         let Some(guard) = blamed else {
             held.forget();
             return Ok(Sent::Again);
@@ -237,17 +203,11 @@ impl Attempt<'_> {
             .when([lane.open()])
             .and_then([lane.record(Recorded::Conflict { guard: Some(guard) })])
             .or_else([lane.get()]);
-        let response = self
-            .connection
-            .txn(record, Resend::Safe)
-            .await
-            .map_err(|failure| self.error(failure))?;
+        let response = self.connection.txn(record, Resend::Safe).await.map_err(|failure| self.error(failure))?;
         if response.succeeded() {
             return Ok(Sent::Outcome(CommitOutcome::Conflict { guard }));
         }
-        self.stored(lane.find_in(&response.op_responses())?)
-            .await
-            .map(Sent::Outcome)
+        self.stored(lane.find_in(&response.op_responses())?).await.map(Sent::Outcome)
     }
 
     /// After "the database is full": the commit that fills it is carried out and reported so all the same. The lane knows.
@@ -255,10 +215,7 @@ impl Attempt<'_> {
         let Some(lane) = &self.lane else {
             return Err(self.error(Failure::NoSpace));
         };
-        let stored = self
-            .connection
-            .get(lane.key().to_vec(), etcd_client::GetOptions::new())
-            .await;
+        let stored = self.connection.get(lane.key().to_vec(), etcd_client::GetOptions::new()).await;
         match lane.find(&stored.map_err(|_| self.error(Failure::Lost(no_space().to_string())))?)? {
             Found::Before => Err(no_space()),
             found => self.stored(found).await,
@@ -270,9 +227,7 @@ fn done(held: &mut HeldCounters, sums: &Sums, revision: i64) -> CommitOutcome {
     match sums {
         Sums::InBounds(sums) => {
             held.written(sums, revision);
-            CommitOutcome::Committed {
-                version: u64::try_from(revision).unwrap_or_default(),
-            }
+            CommitOutcome::Committed { version: u64::try_from(revision).unwrap_or_default() }
         }
         Sums::OutOfBounds { write } => CommitOutcome::OutOfBounds { write: *write },
     }

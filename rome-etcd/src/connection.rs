@@ -6,9 +6,7 @@
 
 use crate::errors::{Failure, classify, no_space};
 use crate::url::EtcdConfig;
-use etcd_client::{
-    Client, ConnectOptions, GetOptions, GetResponse, KvClient, Txn, TxnResponse, WatchClient,
-};
+use etcd_client::{Client, ConnectOptions, GetOptions, GetResponse, KvClient, Txn, TxnResponse, WatchClient};
 use rome_core::store::StoreError;
 use std::future::Future;
 use std::time::Duration;
@@ -65,12 +63,8 @@ impl Connection {
             .await
             .map_err(|failure| failure.into_read_error(&address))?;
         let connection = Self {
-            kv: client
-                .kv_client()
-                .max_decoding_message_size(LARGEST_ANSWER_BYTES),
-            watch: client
-                .watch_client()
-                .max_decoding_message_size(LARGEST_ANSWER_BYTES),
+            kv: client.kv_client().max_decoding_message_size(LARGEST_ANSWER_BYTES),
+            watch: client.watch_client().max_decoding_message_size(LARGEST_ANSWER_BYTES),
             client,
             address,
             call_timeout: config.call_timeout,
@@ -127,11 +121,7 @@ impl Connection {
     }
 
     /// One range read.
-    pub(crate) async fn get(
-        &self,
-        key: Vec<u8>,
-        options: GetOptions,
-    ) -> Result<GetResponse, Failure> {
+    pub(crate) async fn get(&self, key: Vec<u8>, options: GetOptions) -> Result<GetResponse, Failure> {
         self.call(Resend::Safe, || {
             let (mut kv, key, options) = (self.kv.clone(), key.clone(), options.clone());
             async move { kv.get(key, Some(options)).await }
@@ -141,11 +131,7 @@ impl Connection {
 }
 
 /// Repeats `attempt` until it succeeds, is refused, or the deadline passes. If any attempt may have been carried out the failure says so.
-async fn attempt_until<T, F, Fut>(
-    deadline: Instant,
-    resend: Resend,
-    attempt: F,
-) -> Result<T, Failure>
+async fn attempt_until<T, F, Fut>(deadline: Instant, resend: Resend, attempt: F) -> Result<T, Failure>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, etcd_client::Error>>,
@@ -175,11 +161,7 @@ where
             definite => return Err(definite),
         };
         if (lost && resend == Resend::Never) || Instant::now() + pause >= deadline {
-            return Err(if lost {
-                Failure::Lost(reason)
-            } else {
-                Failure::NotSent(reason)
-            });
+            return Err(if lost { Failure::Lost(reason) } else { Failure::NotSent(reason) });
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

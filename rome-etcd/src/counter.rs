@@ -94,21 +94,11 @@ impl HeldCounters {
 
     /// Reads the counters that are not known.
     pub(crate) async fn load(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        let unknown: Vec<_> = self
-            .0
-            .iter_mut()
-            .filter(|held| held.slot.is_none())
-            .collect();
+        let unknown: Vec<_> = self.0.iter_mut().filter(|held| held.slot.is_none()).collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        let gets = unknown
-            .iter()
-            .map(|held| Get {
-                key: held.key.clone(),
-                options: GetOptions::new(),
-            })
-            .collect();
+        let gets = unknown.iter().map(|held| Get { key: held.key.clone(), options: GetOptions::new() }).collect();
         let state = read_state(connection, gets, None)
             .await
             .map_err(|failure: Failure| failure.into_read_error(connection.address()))?;
@@ -136,10 +126,7 @@ impl HeldCounters {
     /// Notes that the commit wrote `sums` at `revision`.
     pub(crate) fn written(&mut self, sums: &[i64], revision: i64) {
         for (held, value) in self.0.iter_mut().zip(sums) {
-            *held.slot = Some(Known {
-                revision,
-                value: *value,
-            });
+            *held.slot = Some(Known { revision, value: *value });
         }
     }
 
@@ -148,17 +135,11 @@ impl HeldCounters {
         let mut sums = Vec::with_capacity(self.0.len());
         let mut violations = Vec::new();
         for held in &self.0 {
-            let Some(Write::Add {
-                delta, min, max, ..
-            }) = writes.get(held.write)
-            else {
+            let Some(Write::Add { delta, min, max, .. }) = writes.get(held.write) else {
                 continue;
             };
             let value = held.slot.map_or(0, |known| known.value);
-            match value
-                .checked_add(*delta)
-                .filter(|sum| (min..=max).contains(&sum))
-            {
+            match value.checked_add(*delta).filter(|sum| (min..=max).contains(&sum)) {
                 Some(sum) => sums.push(sum),
                 None => violations.push(held.write),
             }
@@ -180,10 +161,7 @@ impl HeldCounters {
 
     /// Reads the counters.
     pub(crate) fn gets(&self) -> Vec<TxnOp> {
-        self.0
-            .iter()
-            .map(|held| TxnOp::get(held.key.clone(), None))
-            .collect()
+        self.0.iter().map(|held| TxnOp::get(held.key.clone(), None)).collect()
     }
 
     /// Writes the counters.
@@ -195,21 +173,11 @@ impl HeldCounters {
 
 fn decode(answer: &GetResponse) -> Result<Known, StoreError> {
     let Some(kv) = answer.kvs().first() else {
-        return Ok(Known {
-            revision: 0,
-            value: 0,
-        });
+        return Ok(Known { revision: 0, value: 0 });
     };
-    let value = std::str::from_utf8(kv.value())
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let value = std::str::from_utf8(kv.value()).ok().and_then(|text| text.parse().ok());
     match value {
-        Some(value) => Ok(Known {
-            revision: kv.mod_revision(),
-            value,
-        }),
-        None => Err(StoreError::Corrupt(
-            "a counter's value is not a decimal integer".to_owned(),
-        )),
+        Some(value) => Ok(Known { revision: kv.mod_revision(), value }),
+        None => Err(StoreError::Corrupt("a counter's value is not a decimal integer".to_owned())),
     }
 }

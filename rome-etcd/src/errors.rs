@@ -32,15 +32,10 @@ impl Failure {
     pub(crate) fn into_read_error(self, address: &str) -> StoreError {
         match self {
             Self::NotSent(reason) | Self::Busy(reason) | Self::Lost(reason) => {
-                StoreError::Unavailable {
-                    address: address.to_owned(),
-                    reason,
-                }
+                StoreError::Unavailable { address: address.to_owned(), reason }
             }
             Self::Compacted => StoreError::Compacted,
-            Self::FutureRevision => {
-                StoreError::Invalid("the version asked for lies in the future".to_owned())
-            }
+            Self::FutureRevision => StoreError::Invalid("the version asked for lies in the future".to_owned()),
             Self::NoSpace => no_space(),
             Self::Refused(error) => error,
         }
@@ -49,14 +44,10 @@ impl Failure {
     /// The error of a commit.
     pub(crate) fn into_commit_error(self, address: &str) -> StoreError {
         match self {
-            Self::Lost(reason) => StoreError::Undetermined {
-                address: address.to_owned(),
-                reason,
-            },
+            Self::Lost(reason) => StoreError::Undetermined { address: address.to_owned(), reason },
             Self::NoSpace => StoreError::Undetermined {
                 address: address.to_owned(),
-                reason: "the database is full, and the commit had no ticket to find out with"
-                    .to_owned(),
+                reason: "the database is full, and the commit had no ticket to find out with".to_owned(),
             },
             other => other.into_read_error(address),
         }
@@ -66,7 +57,8 @@ impl Failure {
 /// The error of a full database, where it is certain that nothing was written.
 pub(crate) fn no_space() -> StoreError {
     StoreError::Full(
-        "etcd's space quota is used up: compact, defragment, then disarm the NOSPACE alarm (etcdctl alarm disarm)".to_owned(),
+        "etcd's space quota is used up: compact, defragment, then disarm the NOSPACE alarm (etcdctl alarm disarm)"
+            .to_owned(),
     )
 }
 
@@ -91,23 +83,32 @@ fn classify_status(status: &Status) -> Failure {
         Code::ResourceExhausted if message.contains("database space exceeded") => Failure::NoSpace,
         Code::ResourceExhausted if message.contains("too many requests") => Failure::Busy(message.to_owned()),
         Code::InvalidArgument if message.contains("too many operations") => Failure::Refused(StoreError::Unsuitable(
-            "etcd refuses 128 operations in one transaction; start it with --max-txn-ops=128 (its default) or more".to_owned(),
+            "etcd refuses 128 operations in one transaction; start it with --max-txn-ops=128 (its default) or more"
+                .to_owned(),
         )),
-        Code::InvalidArgument | Code::ResourceExhausted if message.contains("too large") || message.contains("larger than max") => {
+        Code::InvalidArgument | Code::ResourceExhausted
+            if message.contains("too large") || message.contains("larger than max") =>
+        {
             Failure::Refused(StoreError::Unsuitable(format!(
                 "etcd refuses a request within its default size; start it with --max-request-bytes=1572864 (its default) or more ({message})"
             )))
         }
         Code::InvalidArgument if message.contains("revision of auth store is old") => Failure::Busy(message.to_owned()),
-        Code::InvalidArgument if message.contains("authentication failed") || message.contains("user name is empty") => {
+        Code::InvalidArgument
+            if message.contains("authentication failed") || message.contains("user name is empty") =>
+        {
             refused(StoreError::Denied)
         }
         Code::Unauthenticated | Code::PermissionDenied => refused(StoreError::Denied),
-        Code::FailedPrecondition if message.contains("authentication is not enabled") => Failure::Refused(StoreError::Unsuitable(
-            "the URL has credentials but etcd has authentication disabled; leave them out or enable it".to_owned(),
-        )),
+        Code::FailedPrecondition if message.contains("authentication is not enabled") => {
+            Failure::Refused(StoreError::Unsuitable(
+                "the URL has credentials but etcd has authentication disabled; leave them out or enable it".to_owned(),
+            ))
+        }
         Code::InvalidArgument | Code::FailedPrecondition => refused(StoreError::Invalid),
-        Code::Unimplemented => Failure::Refused(StoreError::Unsuitable(format!("the server does not speak etcd's v3 API: {message}"))),
+        Code::Unimplemented => {
+            Failure::Refused(StoreError::Unsuitable(format!("the server does not speak etcd's v3 API: {message}")))
+        }
         Code::DataLoss => refused(StoreError::Corrupt),
         // The interceptor that demands a leader answers this before anything is proposed.
         Code::Unavailable if message == "etcdserver: no leader" => Failure::Busy(message.to_owned()),
@@ -136,43 +137,22 @@ mod tests {
     fn only_what_may_have_happened_is_undetermined() {
         let undetermined = |code, message: &str| {
             let failure = classify_status(&Status::new(code, message));
-            matches!(
-                failure.into_commit_error("a:1"),
-                StoreError::Undetermined { .. }
-            )
+            matches!(failure.into_commit_error("a:1"), StoreError::Undetermined { .. })
         };
-        assert!(undetermined(
-            Code::Unavailable,
-            "etcdserver: request timed out"
-        ));
-        assert!(undetermined(
-            Code::Unavailable,
-            "etcdserver: leader changed"
-        ));
+        assert!(undetermined(Code::Unavailable, "etcdserver: request timed out"));
+        assert!(undetermined(Code::Unavailable, "etcdserver: leader changed"));
         assert!(undetermined(Code::Unknown, "transport error"));
         assert!(undetermined(Code::Cancelled, "operation was canceled"));
         assert!(!undetermined(Code::Unavailable, "etcdserver: no leader"));
-        assert!(!undetermined(
-            Code::ResourceExhausted,
-            "etcdserver: too many requests"
-        ));
-        assert!(!undetermined(
-            Code::PermissionDenied,
-            "etcdserver: permission denied"
-        ));
-        assert!(!undetermined(
-            Code::OutOfRange,
-            "etcdserver: mvcc: required revision has been compacted"
-        ));
+        assert!(!undetermined(Code::ResourceExhausted, "etcdserver: too many requests"));
+        assert!(!undetermined(Code::PermissionDenied, "etcdserver: permission denied"));
+        assert!(!undetermined(Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted"));
     }
 
     #[test]
     fn refused_credentials_are_denied() {
         for (code, message) in [
-            (
-                Code::InvalidArgument,
-                "etcdserver: authentication failed, invalid user ID or password",
-            ),
+            (Code::InvalidArgument, "etcdserver: authentication failed, invalid user ID or password"),
             (Code::InvalidArgument, "etcdserver: user name is empty"),
             (Code::Unauthenticated, "etcdserver: invalid auth token"),
         ] {

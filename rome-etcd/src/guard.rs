@@ -50,31 +50,16 @@ pub(crate) fn compile(keys: &Keyspace, guards: &[Guard]) -> Comparisons {
     for guard in guards {
         match guard {
             Guard::Version { key, version } => {
-                let wanted = if *version == 0 {
-                    NEVER
-                } else {
-                    revision(*version)
-                };
-                all.push(
-                    Compare::mod_revision(keys.data(key), CompareOp::Equal, wanted),
-                    key_bytes(keys, key),
-                );
+                let wanted = if *version == 0 { NEVER } else { revision(*version) };
+                all.push(Compare::mod_revision(keys.data(key), CompareOp::Equal, wanted), key_bytes(keys, key));
             }
             Guard::Absent(key) => {
-                all.push(
-                    Compare::create_revision(keys.data(key), CompareOp::Equal, 0),
-                    key_bytes(keys, key),
-                );
+                all.push(Compare::create_revision(keys.data(key), CompareOp::Equal, 0), key_bytes(keys, key));
             }
             Guard::Present(key) => {
-                all.push(
-                    Compare::create_revision(keys.data(key), CompareOp::Greater, 0),
-                    key_bytes(keys, key),
-                );
+                all.push(Compare::create_revision(keys.data(key), CompareOp::Greater, 0), key_bytes(keys, key));
             }
-            Guard::Range {
-                range, count: 0, ..
-            } if range.is_empty() => {}
+            Guard::Range { range, count: 0, .. } if range.is_empty() => {}
             Guard::Range { range, .. } if range.is_empty() => {
                 // No interval to compare, and it can't hold what it is said to hold.
                 all.push(
@@ -82,18 +67,12 @@ pub(crate) fn compile(keys: &Keyspace, guards: &[Guard]) -> Comparisons {
                     key_bytes(keys, &range.from),
                 );
             }
-            Guard::Range {
-                range, count: 0, ..
-            } => {
-                all.push_interval(keys.data_range(range), |key| {
-                    Compare::create_revision(key, CompareOp::Equal, 0)
-                });
+            Guard::Range { range, count: 0, .. } => {
+                all.push_interval(keys.data_range(range), |key| Compare::create_revision(key, CompareOp::Equal, 0));
             }
             Guard::Range { range, since, .. } => {
                 let beyond = revision(since.saturating_add(1));
-                all.push_interval(keys.data_range(range), |key| {
-                    Compare::mod_revision(key, CompareOp::Less, beyond)
-                });
+                all.push_interval(keys.data_range(range), |key| Compare::mod_revision(key, CompareOp::Less, beyond));
                 all.push_interval(keys.tombstone_range(range), |key| {
                     Compare::mod_revision(key, CompareOp::Less, beyond)
                 });
@@ -102,9 +81,7 @@ pub(crate) fn compile(keys: &Keyspace, guards: &[Guard]) -> Comparisons {
         }
     }
     if let Some(oldest) = oldest {
-        all.push_interval(keys.gc_floors_above(oldest), |key| {
-            Compare::create_revision(key, CompareOp::Equal, 0)
-        });
+        all.push_interval(keys.gc_floors_above(oldest), |key| Compare::create_revision(key, CompareOp::Equal, 0));
     }
     all
 }
@@ -117,33 +94,24 @@ impl Comparisons {
 
     fn push_interval(&mut self, interval: Interval, compare: impl FnOnce(Vec<u8>) -> Compare) {
         self.bytes += interval.len() + OPERATION_BYTES;
-        self.compares
-            .push(compare(interval.from).with_range(interval.to));
+        self.compares.push(compare(interval.from).with_range(interval.to));
     }
 }
 
 /// The read that tells whether a guard holds; none for a range that can hold nothing.
 pub(crate) fn probe(keys: &Keyspace, guard: &Guard) -> Option<Get> {
     match guard {
-        Guard::Version { key, .. } | Guard::Absent(key) | Guard::Present(key) => Some(Get {
-            key: keys.data(key),
-            options: GetOptions::new().with_keys_only(),
-        }),
+        Guard::Version { key, .. } | Guard::Absent(key) | Guard::Present(key) => {
+            Some(Get { key: keys.data(key), options: GetOptions::new().with_keys_only() })
+        }
         Guard::Range { range, .. } if range.is_empty() => None,
-        Guard::Range {
-            range,
-            since,
-            count,
-        } => {
+        Guard::Range { range, since, count } => {
             let Interval { from, to } = keys.data_range(range);
             let options = GetOptions::new().with_range(to);
             let options = match count {
                 0 => options.with_count_only(),
                 // What is newer than `since`, one key of it; the answer's count is the range's, whatever the filter.
-                _ => options
-                    .with_min_mod_revision(revision(since.saturating_add(1)))
-                    .with_keys_only()
-                    .with_limit(1),
+                _ => options.with_min_mod_revision(revision(since.saturating_add(1))).with_keys_only().with_limit(1),
             };
             Some(Get { key: from, options })
         }
@@ -155,9 +123,7 @@ pub(crate) fn holds(guard: &Guard, answer: Option<&GetResponse>) -> bool {
     let count = answer.map_or(0, GetResponse::count);
     let kvs = answer.map_or(&[][..], GetResponse::kvs);
     match guard {
-        Guard::Version { version, .. } => kvs
-            .first()
-            .is_some_and(|kv| kv.mod_revision() == revision(*version)),
+        Guard::Version { version, .. } => kvs.first().is_some_and(|kv| kv.mod_revision() == revision(*version)),
         Guard::Absent(_) => kvs.is_empty(),
         Guard::Present(_) => !kvs.is_empty(),
         Guard::Range { count: wanted, .. } => kvs.is_empty() && i64::try_from(*wanted) == Ok(count),
@@ -171,10 +137,5 @@ pub(crate) fn oldest_range(guards: &[Guard]) -> Option<usize> {
         Guard::Range { since, count, .. } if *count > 0 => Some(*since),
         _ => None,
     };
-    guards
-        .iter()
-        .enumerate()
-        .filter_map(|(index, guard)| Some((since(guard)?, index)))
-        .min()
-        .map(|(_, index)| index)
+    guards.iter().enumerate().filter_map(|(index, guard)| Some((since(guard)?, index))).min().map(|(_, index)| index)
 }

@@ -9,6 +9,7 @@
 //! g     floor (8 bytes, big-endian)  empty                 gc floor: tombstones up to it may be gone
 //! l     client (16) lane (4)         sequence and outcome  lanes
 //! w     stream                       the last payload      change streams, read by watching
+//! q                                  empty                 the quota's witness: see `tree`
 //! ```
 //!
 //! Neither a namespace nor a home's name contains a zero byte, so no home's region is inside another's, and each area of a home is one
@@ -21,6 +22,7 @@ const TOMBSTONES: u8 = b't';
 const GC_FLOOR: u8 = b'g';
 const LANES: u8 = b'l';
 const STREAMS: u8 = b'w';
+const WITNESS: u8 = b'q';
 
 /// The etcd keys of one home.
 #[derive(Clone, Debug)]
@@ -47,9 +49,7 @@ impl Keyspace {
     /// The keyspace of `home` in `namespace`.
     pub(crate) fn new(namespace: &str, home: &HomeId) -> Result<Self, StoreError> {
         if home.as_str().contains('\0') {
-            return Err(StoreError::Invalid(
-                "a home's name must not contain a zero byte".to_owned(),
-            ));
+            return Err(StoreError::Invalid("a home's name must not contain a zero byte".to_owned()));
         }
         let mut prefix = Vec::with_capacity(namespace.len() + home.as_str().len() + 2);
         prefix.extend_from_slice(namespace.as_bytes());
@@ -68,10 +68,7 @@ impl Keyspace {
     }
 
     fn interval(&self, area: u8, range: &KeyRange) -> Interval {
-        Interval {
-            from: self.key(area, &range.from),
-            to: self.key(area, &range.to),
-        }
+        Interval { from: self.key(area, &range.from), to: self.key(area, &range.to) }
     }
 
     /// How many bytes each key gains.
@@ -101,10 +98,7 @@ impl Keyspace {
 
     /// All deletions of the home.
     pub(crate) fn all_tombstones(&self) -> Interval {
-        Interval {
-            from: self.key(TOMBSTONES, &[]),
-            to: self.key(TOMBSTONES + 1, &[]),
-        }
+        Interval { from: self.key(TOMBSTONES, &[]), to: self.key(TOMBSTONES + 1, &[]) }
     }
 
     /// The key whose existence says that tombstones up to `floor` may be gone.
@@ -114,18 +108,12 @@ impl Keyspace {
 
     /// Floors below `floor`.
     pub(crate) fn gc_floors_below(&self, floor: u64) -> Interval {
-        Interval {
-            from: self.key(GC_FLOOR, &[]),
-            to: self.gc_floor(floor),
-        }
+        Interval { from: self.key(GC_FLOOR, &[]), to: self.gc_floor(floor) }
     }
 
     /// Floors above `version`.
     pub(crate) fn gc_floors_above(&self, version: u64) -> Interval {
-        Interval {
-            from: self.gc_floor(version.saturating_add(1)),
-            to: self.key(GC_FLOOR + 1, &[]),
-        }
+        Interval { from: self.gc_floor(version.saturating_add(1)), to: self.key(GC_FLOOR + 1, &[]) }
     }
 
     /// Where a lane is kept.
@@ -135,6 +123,11 @@ impl Keyspace {
         left.copy_from_slice(&client.to_be_bytes());
         right.copy_from_slice(&lane.to_be_bytes());
         self.key(LANES, &rest)
+    }
+
+    /// The key without meaning that the space quota counts.
+    pub(crate) fn witness(&self) -> Vec<u8> {
+        self.key(WITNESS, &[])
     }
 
     /// The key to watch for the changes of `stream`.
@@ -154,14 +147,7 @@ mod tests {
 
     #[test]
     fn no_home_lies_inside_another() {
-        let names = [
-            ("a", "b"),
-            ("a", "bc"),
-            ("a", ""),
-            ("ab", "c"),
-            ("a", "b/c"),
-            ("a/b", "c"),
-        ];
+        let names = [("a", "b"), ("a", "bc"), ("a", ""), ("ab", "c"), ("a", "b/c"), ("a/b", "c")];
         for (i, left) in names.iter().enumerate() {
             for (j, right) in names.iter().enumerate() {
                 let left = keyspace(left.0, left.1);
@@ -175,8 +161,7 @@ mod tests {
     #[test]
     fn floors_split_at_the_version() {
         let keys = keyspace("n", "h");
-        let inside =
-            |interval: &Interval, key: &[u8]| &interval.from[..] <= key && key < &interval.to[..];
+        let inside = |interval: &Interval, key: &[u8]| &interval.from[..] <= key && key < &interval.to[..];
         for floor in [0, 1, 255, 256, 1 << 40, u64::MAX - 1] {
             let key = keys.gc_floor(floor);
             assert!(!inside(&keys.gc_floors_above(floor), &key));

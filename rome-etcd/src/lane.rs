@@ -53,10 +53,7 @@ pub(crate) enum Found {
 
 impl Lane {
     pub(crate) fn new(keys: &Keyspace, ticket: LaneTicket) -> Self {
-        Self {
-            key: keys.lane(ticket.client, ticket.lane),
-            sequence: ticket.sequence,
-        }
+        Self { key: keys.lane(ticket.client, ticket.lane), sequence: ticket.sequence }
     }
 
     /// How many bytes one mention takes in a request.
@@ -104,31 +101,20 @@ impl Lane {
         };
         let (sequence, kind, index) = decode(kv)?;
         if sequence != self.sequence {
-            return Ok(if sequence < self.sequence {
-                Found::Before
-            } else {
-                Found::Past
-            });
+            return Ok(if sequence < self.sequence { Found::Before } else { Found::Past });
         }
         let version = u64::try_from(kv.mod_revision()).unwrap_or_default();
         Ok(match kind {
             COMMITTED => Found::Outcome(CommitOutcome::Committed { version }),
             CONFLICT if index == UNNAMED => Found::ConflictAt(kv.mod_revision()),
-            CONFLICT => Found::Outcome(CommitOutcome::Conflict {
-                guard: index as usize,
-            }),
-            OUT_OF_BOUNDS => Found::Outcome(CommitOutcome::OutOfBounds {
-                write: index as usize,
-            }),
+            CONFLICT => Found::Outcome(CommitOutcome::Conflict { guard: index as usize }),
+            OUT_OF_BOUNDS => Found::Outcome(CommitOutcome::OutOfBounds { write: index as usize }),
             _ => return Err(corrupt()),
         })
     }
 
     /// The lane in the failure branch of a transaction that compares [`Lane::open`].
-    pub(crate) fn find_in(
-        &self,
-        responses: &[etcd_client::TxnOpResponse],
-    ) -> Result<Found, StoreError> {
+    pub(crate) fn find_in(&self, responses: &[etcd_client::TxnOpResponse]) -> Result<Found, StoreError> {
         match responses.first() {
             Some(etcd_client::TxnOpResponse::Get(lane)) => self.find(lane),
             _ => Err(malformed("the lane is missing").into_read_error("")),
@@ -139,11 +125,7 @@ impl Lane {
 fn decode(kv: &KeyValue) -> Result<(u64, u8, u32), StoreError> {
     let value: &[u8; 13] = kv.value().try_into().map_err(|_| corrupt())?;
     let [s0, s1, s2, s3, s4, s5, s6, s7, kind, i0, i1, i2, i3] = *value;
-    Ok((
-        u64::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
-        kind,
-        u32::from_be_bytes([i0, i1, i2, i3]),
-    ))
+    Ok((u64::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]), kind, u32::from_be_bytes([i0, i1, i2, i3])))
 }
 
 fn corrupt() -> StoreError {

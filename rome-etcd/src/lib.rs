@@ -42,8 +42,7 @@ use connection::Connection;
 use counter::Counters;
 use keyspace::Keyspace;
 use rome_core::store::{
-    Capabilities, Commit, CommitOutcome, HomeId, ReadOutcome, ReadRequest, Store, StoreError,
-    Version, WatchStream,
+    Capabilities, Commit, CommitOutcome, HomeId, ReadOutcome, ReadRequest, Store, StoreError, Version, WatchStream,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -77,15 +76,9 @@ impl EtcdStore {
     pub async fn open(config: EtcdConfig) -> Result<Self, StoreError> {
         let connection = Arc::new(Connection::open(&config).await?);
         let sweeper = Arc::new(Sweeper::default());
-        let (weak_connection, weak_sweeper) =
-            (Arc::downgrade(&connection), Arc::downgrade(&sweeper));
+        let (weak_connection, weak_sweeper) = (Arc::downgrade(&connection), Arc::downgrade(&sweeper));
         let period = config.tombstone_retention;
-        let sweeping = tokio::spawn(sweeper::run(
-            weak_connection,
-            weak_sweeper,
-            config.namespace.clone(),
-            period,
-        ));
+        let sweeping = tokio::spawn(sweeper::run(weak_connection, weak_sweeper, config.namespace.clone(), period));
         Ok(Self {
             connection,
             namespace: config.namespace,
@@ -141,18 +134,7 @@ impl Store for EtcdStore {
         commit::commit(&self.connection, &self.counters, &keys, &commit).await
     }
 
-    async fn watch(
-        &self,
-        home: &HomeId,
-        stream: Bytes,
-        after: Option<Version>,
-    ) -> Result<WatchStream, StoreError> {
-        watch::watch(
-            Arc::clone(&self.connection),
-            &self.keyspace(home)?,
-            &stream,
-            after,
-        )
-        .await
+    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
+        watch::watch(Arc::clone(&self.connection), &self.keyspace(home)?, &stream, after).await
     }
 }

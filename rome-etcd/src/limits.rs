@@ -6,9 +6,7 @@
 //! two comparisons, a write at most two operations, or a comparison and an operation for a counter.
 
 use crate::keyspace::Keyspace;
-use rome_core::store::{
-    Capabilities, Commit, Durability, Guard, Key, KeyRange, SPACE_LEN, StoreError, Write,
-};
+use rome_core::store::{Capabilities, Commit, Durability, Guard, Key, KeyRange, SPACE_LEN, StoreError, Write};
 use std::collections::HashSet;
 
 /// Operations in one transaction, at etcd's default of `--max-txn-ops`.
@@ -39,63 +37,35 @@ pub(crate) fn capabilities() -> Capabilities {
 }
 
 fn at_most(what: &'static str, size: usize, limit: usize) -> Result<(), StoreError> {
-    if size > limit {
-        Err(StoreError::TooLarge { what, size, limit })
-    } else {
-        Ok(())
-    }
+    if size > limit { Err(StoreError::TooLarge { what, size, limit }) } else { Ok(()) }
 }
 
 /// Refuses a malformed or too large commit.
 pub(crate) fn check_commit(commit: &Commit) -> Result<(), StoreError> {
     check_guards(&commit.guards)?;
-    at_most(
-        "the number of writes",
-        commit.writes.len() + commit.changes.len(),
-        WRITES,
-    )?;
+    at_most("the number of writes", commit.writes.len() + commit.changes.len(), WRITES)?;
     let guards = commit.guards.iter().map(guard_bytes).sum::<usize>();
     let writes = commit.writes.iter().map(write_bytes).sum::<usize>();
-    let changes = commit
-        .changes
-        .iter()
-        .map(|change| change.stream.len() + change.payload.len())
-        .sum::<usize>();
-    at_most(
-        "the size of the commit in bytes",
-        guards + writes + changes,
-        COMMIT_BYTES,
-    )?;
+    let changes = commit.changes.iter().map(|change| change.stream.len() + change.payload.len()).sum::<usize>();
+    at_most("the size of the commit in bytes", guards + writes + changes, COMMIT_BYTES)?;
     let mut keys = HashSet::with_capacity(commit.writes.len());
     for write in &commit.writes {
         check_key(write.key())?;
         if !keys.insert(write.key()) {
-            return Err(StoreError::Invalid(
-                "a commit writes a key twice".to_owned(),
-            ));
+            return Err(StoreError::Invalid("a commit writes a key twice".to_owned()));
         }
         if let Write::Add { min, max, .. } = write
             && min > max
         {
-            return Err(StoreError::Invalid(
-                "a counter's bounds are empty".to_owned(),
-            ));
+            return Err(StoreError::Invalid("a counter's bounds are empty".to_owned()));
         }
     }
     let mut streams = HashSet::with_capacity(commit.changes.len());
-    if !commit
-        .changes
-        .iter()
-        .all(|change| streams.insert(&change.stream))
-    {
-        return Err(StoreError::Invalid(
-            "a commit has two changes for one stream".to_owned(),
-        ));
+    if !commit.changes.iter().all(|change| streams.insert(&change.stream)) {
+        return Err(StoreError::Invalid("a commit has two changes for one stream".to_owned()));
     }
     match commit.ticket {
-        Some(ticket) if ticket.sequence == 0 => Err(StoreError::Invalid(
-            "a lane's sequence begins at 1".to_owned(),
-        )),
+        Some(ticket) if ticket.sequence == 0 => Err(StoreError::Invalid("a lane's sequence begins at 1".to_owned())),
         _ => Ok(()),
     }
 }
@@ -111,19 +81,13 @@ pub(crate) fn check_guards(guards: &[Guard]) -> Result<(), StoreError> {
 
 /// Refuses a request that etcd would not take.
 pub(crate) fn check_request_bytes(size: usize) -> Result<(), StoreError> {
-    at_most(
-        "the size of the request to etcd in bytes",
-        size,
-        REQUEST_BYTES,
-    )
+    at_most("the size of the request to etcd in bytes", size, REQUEST_BYTES)
 }
 
 /// Refuses a key that names no space.
 pub(crate) fn check_key(key: &Key) -> Result<(), StoreError> {
     if key.len() < SPACE_LEN {
-        return Err(StoreError::Invalid(format!(
-            "a key has at least {SPACE_LEN} bytes, the name of its space"
-        )));
+        return Err(StoreError::Invalid(format!("a key has at least {SPACE_LEN} bytes, the name of its space")));
     }
     Ok(())
 }
@@ -167,10 +131,7 @@ mod tests {
     use bytes::Bytes;
 
     fn range(from: &'static [u8], to: &'static [u8]) -> KeyRange {
-        KeyRange {
-            from: Bytes::from_static(from),
-            to: Bytes::from_static(to),
-        }
+        KeyRange { from: Bytes::from_static(from), to: Bytes::from_static(to) }
     }
 
     #[test]
@@ -180,21 +141,14 @@ mod tests {
         assert!(check_range(&range(b"spac", b"spad0")).is_err());
         assert!(check_range(&range(b"spac", b"spae")).is_err());
         assert!(check_range(&range(b"spa", b"spad")).is_err());
-        assert!(
-            check_range(&range(b"spac7", b"spac1")).is_ok(),
-            "an empty range is a range"
-        );
+        assert!(check_range(&range(b"spac7", b"spac1")).is_ok(), "an empty range is a range");
     }
 
     #[test]
     fn a_key_is_written_once() {
         let key = Bytes::from_static(b"spac1");
         let writes = vec![Write::Delete(key.clone()), Write::Put(key, Bytes::new())];
-        let error = check_commit(&Commit {
-            writes,
-            ..Commit::default()
-        })
-        .unwrap_err();
+        let error = check_commit(&Commit { writes, ..Commit::default() }).unwrap_err();
         assert!(matches!(error, StoreError::Invalid(_)), "{error}");
     }
 }

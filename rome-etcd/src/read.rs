@@ -14,12 +14,9 @@ use crate::guard::{holds, probe, revision};
 use crate::keyspace::{Interval, Keyspace};
 use crate::limits::{TXN_OPERATIONS, check_guards, check_key, check_range};
 use bytes::Bytes;
-use etcd_client::{
-    GetOptions, GetResponse, KeyValue, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
-};
+use etcd_client::{GetOptions, GetResponse, KeyValue, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
 use rome_core::store::{
-    Entry, Guard, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult,
-    StoreError, Version,
+    Entry, Guard, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, StoreError, Version,
 };
 
 /// How often a read of the newest state begins anew because the revision it began at was compacted under it.
@@ -41,15 +38,8 @@ pub(crate) struct State {
 }
 
 /// Answers `gets` from one state: that of revision `at`, or the newest.
-pub(crate) async fn read_state(
-    connection: &Connection,
-    gets: Vec<Get>,
-    at: Option<i64>,
-) -> Result<State, Failure> {
-    let mut state = State {
-        revision: at.unwrap_or(0),
-        answers: Vec::with_capacity(gets.len()),
-    };
+pub(crate) async fn read_state(connection: &Connection, gets: Vec<Get>, at: Option<i64>) -> Result<State, Failure> {
+    let mut state = State { revision: at.unwrap_or(0), answers: Vec::with_capacity(gets.len()) };
     for chunk in gets.chunks(TXN_OPERATIONS) {
         // Zero is etcd's word for the newest.
         let options = |get: &Get| get.options.clone().with_revision(state.revision);
@@ -59,21 +49,12 @@ pub(crate) async fn read_state(
                 (answer.take_header(), vec![answer])
             }
             chunk => {
-                let ops: Vec<_> = chunk
-                    .iter()
-                    .map(|get| TxnOp::get(get.key.clone(), Some(options(get))))
-                    .collect();
-                let mut response = connection
-                    .txn(Txn::new().and_then(ops), Resend::Safe)
-                    .await?;
-                let answers =
-                    response
-                        .op_responses()
-                        .into_iter()
-                        .filter_map(|response| match response {
-                            TxnOpResponse::Get(answer) => Some(answer),
-                            _ => None,
-                        });
+                let ops: Vec<_> = chunk.iter().map(|get| TxnOp::get(get.key.clone(), Some(options(get)))).collect();
+                let mut response = connection.txn(Txn::new().and_then(ops), Resend::Safe).await?;
+                let answers = response.op_responses().into_iter().filter_map(|response| match response {
+                    TxnOpResponse::Get(answer) => Some(answer),
+                    _ => None,
+                });
                 (response.take_header(), answers.collect())
             }
         };
@@ -106,28 +87,18 @@ fn failing<'a>(
     probes: &[Option<Get>],
     answers: &mut impl Iterator<Item = &'a GetResponse>,
 ) -> Option<usize> {
-    let held = |(guard, probe): (&Guard, &Option<Get>)| {
-        holds(guard, probe.as_ref().and_then(|_| answers.next()))
-    };
+    let held = |(guard, probe): (&Guard, &Option<Get>)| holds(guard, probe.as_ref().and_then(|_| answers.next()));
     guards.iter().zip(probes).map(held).position(|held| !held)
 }
 
 /// The newest revision.
-pub(crate) async fn newest_revision(
-    connection: &Connection,
-    keys: &Keyspace,
-) -> Result<i64, Failure> {
-    Ok(read_state(connection, vec![nothing(keys)], None)
-        .await?
-        .revision)
+pub(crate) async fn newest_revision(connection: &Connection, keys: &Keyspace) -> Result<i64, Failure> {
+    Ok(read_state(connection, vec![nothing(keys)], None).await?.revision)
 }
 
 /// A read that costs next to nothing, for its header.
 fn nothing(keys: &Keyspace) -> Get {
-    Get {
-        key: keys.gc_floor(0),
-        options: GetOptions::new().with_count_only(),
-    }
+    Get { key: keys.gc_floor(0), options: GetOptions::new().with_count_only() }
 }
 
 /// Answers a read request.
@@ -137,16 +108,8 @@ pub(crate) async fn read(
     request: &ReadRequest,
 ) -> Result<ReadOutcome, StoreError> {
     check_guards(&request.guards)?;
-    let probes: Vec<_> = request
-        .guards
-        .iter()
-        .map(|guard| probe(keys, guard))
-        .collect();
-    let reads = request
-        .reads
-        .iter()
-        .map(|read| compile(keys, read, request.limits))
-        .collect::<Result<Vec<_>, _>>()?;
+    let probes: Vec<_> = request.guards.iter().map(|guard| probe(keys, guard)).collect();
+    let reads = request.reads.iter().map(|read| compile(keys, read, request.limits)).collect::<Result<Vec<_>, _>>()?;
     let mut gets: Vec<_> = probes.iter().chain(&reads).flatten().cloned().collect();
     if gets.is_empty() {
         gets.push(nothing(keys));
@@ -158,24 +121,15 @@ pub(crate) async fn read(
     let probed = probes.iter().flatten().count();
     let mut answers = state.answers.drain(..).skip(probed);
     let results = reads.iter().map(|read| match read {
-        Some(_) => answers
-            .next()
-            .map(|answer| result(keys, answer))
-            .unwrap_or_default(),
+        Some(_) => answers.next().map(|answer| result(keys, answer)).unwrap_or_default(),
         None => ReadResult::default(),
     });
     let results = results.collect();
-    let snapshot = request
-        .at
-        .unwrap_or(u64::try_from(state.revision).unwrap_or_default());
+    let snapshot = request.at.unwrap_or(u64::try_from(state.revision).unwrap_or_default());
     Ok(ReadOutcome::Answer(ReadResponse { snapshot, results }))
 }
 
-async fn read_snapshot(
-    connection: &Connection,
-    gets: Vec<Get>,
-    at: Option<Version>,
-) -> Result<State, StoreError> {
+async fn read_snapshot(connection: &Connection, gets: Vec<Get>, at: Option<Version>) -> Result<State, StoreError> {
     // etcd is empty at revision 1, and understands 0 as the newest.
     let wanted = at.map(|at| revision(at).max(1));
     let mut retries = 0;
@@ -196,19 +150,12 @@ fn compile(keys: &Keyspace, read: &Read, limits: ReadLimits) -> Result<Option<Ge
     match read {
         Read::Point(key) => {
             check_key(key)?;
-            Ok(Some(Get {
-                key: keys.data(key),
-                options: GetOptions::new(),
-            }))
+            Ok(Some(Get { key: keys.data(key), options: GetOptions::new() }))
         }
-        Read::Range {
-            range,
-            limit,
-            reverse,
-        } => compile_range(keys, range, *limit, *reverse, limits),
-        Read::Follow { .. } => Err(StoreError::Invalid(
-            "etcd follows no index entries; read the entries, then their rows".to_owned(),
-        )),
+        Read::Range { range, limit, reverse } => compile_range(keys, range, *limit, *reverse, limits),
+        Read::Follow { .. } => {
+            Err(StoreError::Invalid("etcd follows no index entries; read the entries, then their rows".to_owned()))
+        }
     }
 }
 
@@ -226,9 +173,7 @@ fn compile_range(
         return Ok(None);
     }
     let Interval { from, to } = keys.data_range(range);
-    let mut options = GetOptions::new()
-        .with_range(to)
-        .with_limit(i64::try_from(entries).unwrap_or(i64::MAX));
+    let mut options = GetOptions::new().with_range(to).with_limit(i64::try_from(entries).unwrap_or(i64::MAX));
     if reverse {
         options = options.with_sort(SortTarget::Key, SortOrder::Descend);
     }
@@ -237,15 +182,8 @@ fn compile_range(
 
 fn result(keys: &Keyspace, mut answer: GetResponse) -> ReadResult {
     let cut = answer.more();
-    let entries: Vec<_> = answer
-        .take_kvs()
-        .into_iter()
-        .map(|kv| entry(keys, kv))
-        .collect();
-    let more = entries
-        .last()
-        .filter(|_| cut)
-        .map(|entry| entry.key.clone());
+    let entries: Vec<_> = answer.take_kvs().into_iter().map(|kv| entry(keys, kv)).collect();
+    let more = entries.last().filter(|_| cut).map(|entry| entry.key.clone());
     ReadResult { entries, more }
 }
 
@@ -254,17 +192,10 @@ fn entry(keys: &Keyspace, kv: KeyValue) -> Entry {
     let (key, value) = kv.into_key_value();
     let mut key = Bytes::from(key);
     let key = key.split_off(keys.overhead().min(key.len()));
-    Entry {
-        key,
-        version,
-        value: Bytes::from(value),
-        target: None,
-    }
+    Entry { key, version, value: Bytes::from(value), target: None }
 }
 
 /// The failure of an answer that etcd never gives.
 pub(crate) fn malformed(what: &str) -> Failure {
-    Failure::Refused(StoreError::Corrupt(format!(
-        "etcd's answer is malformed: {what}"
-    )))
+    Failure::Refused(StoreError::Corrupt(format!("etcd's answer is malformed: {what}")))
 }

@@ -41,12 +41,7 @@ impl Sweeper {
         }
     }
 
-    async fn turn(
-        &self,
-        connection: &Connection,
-        namespace: &str,
-        home: &HomeId,
-    ) -> Result<(), Failure> {
+    async fn turn(&self, connection: &Connection, namespace: &str, home: &HomeId) -> Result<(), Failure> {
         let keys = Keyspace::new(namespace, home).map_err(Failure::Refused)?;
         let now = u64::try_from(newest_revision(connection, &keys).await?).unwrap_or_default();
         let floor = self.homes.lock().insert(home.clone(), Some(now)).flatten();
@@ -58,33 +53,20 @@ impl Sweeper {
 }
 
 /// Removes the tombstones of a home up to version `floor`; returns how many.
-pub(crate) async fn sweep(
-    connection: &Connection,
-    keys: &Keyspace,
-    floor: Version,
-) -> Result<usize, Failure> {
+pub(crate) async fn sweep(connection: &Connection, keys: &Keyspace, floor: Version) -> Result<usize, Failure> {
     let limit = revision(floor);
     let mut removed = 0;
     loop {
         let Interval { from, to } = keys.all_tombstones();
-        let options = GetOptions::new()
-            .with_range(to)
-            .with_max_mod_revision(limit)
-            .with_keys_only()
-            .with_limit(BATCH as i64);
+        let options =
+            GetOptions::new().with_range(to).with_max_mod_revision(limit).with_keys_only().with_limit(BATCH as i64);
         let mut old = connection.get(from, options).await?;
-        let old: Vec<_> = old
-            .take_kvs()
-            .into_iter()
-            .map(|kv| kv.into_key_value().0)
-            .collect();
+        let old: Vec<_> = old.take_kvs().into_iter().map(|kv| kv.into_key_value().0).collect();
         if old.is_empty() {
             return Ok(removed);
         }
         removed += old.len();
-        connection
-            .txn(removal(keys, floor, limit, old), Resend::Safe)
-            .await?;
+        connection.txn(removal(keys, floor, limit, old), Resend::Safe).await?;
     }
 }
 
@@ -95,24 +77,14 @@ fn removal(keys: &Keyspace, floor: Version, limit: i64, tombstones: Vec<Vec<u8>>
         TxnOp::delete(from, Some(DeleteOptions::new().with_range(to))),
     ];
     ops.extend(tombstones.into_iter().map(|key| {
-        let unchanged =
-            Compare::mod_revision(key.clone(), CompareOp::Less, limit.saturating_add(1));
-        TxnOp::txn(
-            Txn::new()
-                .when([unchanged])
-                .and_then([TxnOp::delete(key, None)]),
-        )
+        let unchanged = Compare::mod_revision(key.clone(), CompareOp::Less, limit.saturating_add(1));
+        TxnOp::txn(Txn::new().when([unchanged]).and_then([TxnOp::delete(key, None)]))
     }));
     Txn::new().and_then(ops)
 }
 
 /// Sweeps until the store is gone.
-pub(crate) async fn run(
-    connection: Weak<Connection>,
-    sweeper: Weak<Sweeper>,
-    namespace: String,
-    period: Duration,
-) {
+pub(crate) async fn run(connection: Weak<Connection>, sweeper: Weak<Sweeper>, namespace: String, period: Duration) {
     loop {
         tokio::time::sleep(period).await;
         let (Some(connection), Some(sweeper)) = (connection.upgrade(), sweeper.upgrade()) else {

@@ -16,6 +16,9 @@
 //!             { write 1..64 }  { write 65..128, record }  ...
 //! ```
 //!
+//! etcd's space quota counts the puts of the outermost level only: a tree without any would fill the disk unchecked. So the outermost
+//! `else` has a put besides, of the *witness*, a key without meaning: it counts although it is hardly ever carried out.
+//!
 //! Layers add up against the limit, so the layered shape holds some 120 comparisons. Beyond that siblings are needed, and a sibling
 //! can't keep another from writing. The *poison* does: a read of a revision that does not exist, which etcd refuses before it applies
 //! anything of the tree. A poisoned commit leaves no trace, so its conflict is recorded in a transaction of its own.
@@ -39,6 +42,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) writes: Vec<TxnOp>,
     /// What to do where a guard does not hold.
     pub(crate) conflict: Option<TxnOp>,
+    /// A put for the quota to count.
+    pub(crate) witness: TxnOp,
 }
 
 /// A transaction with what is needed to understand its answer.
@@ -65,34 +70,18 @@ impl<'a> Tree<'a> {
     pub(crate) fn new(parts: Parts<'a>) -> Self {
         let (lane, counters) = (parts.lane, !parts.counters.0.is_empty());
         match layers(&parts) {
-            Some(group) => Self {
-                txn: layered(parts, group),
-                lane,
-                counters,
-                layered: true,
-            },
-            None => Self {
-                txn: poisoned(parts),
-                lane,
-                counters,
-                layered: false,
-            },
+            Some(group) => Self { txn: layered(parts, group), lane, counters, layered: true },
+            None => Self { txn: poisoned(parts), lane, counters, layered: false },
         }
     }
 
     /// Reads the answer.
     pub(crate) fn reply(&self, response: TxnResponse) -> Result<Reply, Failure> {
-        let revision = response
-            .header()
-            .ok_or_else(|| malformed("an answer has no header"))?
-            .revision();
+        let revision = response.header().ok_or_else(|| malformed("an answer has no header"))?.revision();
         let mut level = response;
         if let Some(lane) = self.lane {
             if !level.succeeded() {
-                return lane
-                    .find_in(&level.op_responses())
-                    .map(Reply::Lane)
-                    .map_err(Failure::Refused);
+                return lane.find_in(&level.op_responses()).map(Reply::Lane).map_err(Failure::Refused);
             }
             if !self.layered {
                 return Ok(Reply::Done { revision });
@@ -105,17 +94,18 @@ impl<'a> Tree<'a> {
             }
             level = below(&level)?;
         }
-        Ok(if level.succeeded() {
-            Reply::Done { revision }
-        } else {
-            Reply::Conflict { revision }
-        })
+        Ok(if level.succeeded() { Reply::Done { revision } } else { Reply::Conflict { revision } })
     }
 }
 
 /// How many writes go into a group in the layered shape; `None` where the commit does not fit it.
 fn layers(parts: &Parts) -> Option<usize> {
-    let above = usize::from(parts.lane.is_some()) + parts.counters.0.len();
+    // The lane's layer has a read and the witness, the counters' a read of each and, where it is the outermost, the witness.
+    let above = match (parts.lane, parts.counters.0.len()) {
+        (Some(_), counters) => 2 + counters,
+        (None, 0) => 0,
+        (None, counters) => 1 + counters,
+    };
     let room = TXN_OPERATIONS.checked_sub(above)?;
     if parts.guards.len().max(parts.writes.len()).max(1) <= room {
         return Some(parts.writes.len().max(1));
@@ -126,28 +116,25 @@ fn layers(parts: &Parts) -> Option<usize> {
 }
 
 fn layered(parts: Parts, group: usize) -> Txn {
+    let (compares, mut gets) = parts.counters;
+    let mut conflict: Vec<_> = parts.conflict.into_iter().collect();
     let writes = if parts.writes.len() > group {
+        if parts.lane.is_none() && compares.is_empty() {
+            conflict.push(parts.witness.clone());
+        }
         grouped(parts.writes, group, |ops| Txn::new().and_then(ops))
     } else {
         parts.writes
     };
-    let conflict: Vec<_> = parts.conflict.into_iter().collect();
-    let mut txn = Txn::new()
-        .when(parts.guards)
-        .and_then(writes)
-        .or_else(conflict);
-    let (compares, gets) = parts.counters;
+    let mut txn = Txn::new().when(parts.guards).and_then(writes).or_else(conflict);
     if !compares.is_empty() {
-        txn = Txn::new()
-            .when(compares)
-            .and_then([TxnOp::txn(txn)])
-            .or_else(gets);
+        if parts.lane.is_none() {
+            gets.push(parts.witness.clone());
+        }
+        txn = Txn::new().when(compares).and_then([TxnOp::txn(txn)]).or_else(gets);
     }
     match parts.lane {
-        Some(lane) => Txn::new()
-            .when([lane.open()])
-            .and_then([TxnOp::txn(txn)])
-            .or_else([lane.get()]),
+        Some(lane) => outermost(lane, vec![TxnOp::txn(txn)], parts.witness),
         None => txn,
     }
 }
@@ -155,19 +142,16 @@ fn layered(parts: Parts, group: usize) -> Txn {
 fn poisoned(parts: Parts) -> Txn {
     let mut compares = parts.guards;
     compares.extend(parts.counters.0);
-    let mut siblings = grouped(compares, SIBLINGS, |compares| {
-        Txn::new().when(compares).or_else([poison()])
-    });
-    siblings.extend(grouped(parts.writes, SIBLINGS, |ops| {
-        Txn::new().and_then(ops)
-    }));
+    let mut siblings = grouped(compares, SIBLINGS, |compares| Txn::new().when(compares).or_else([poison()]));
+    siblings.extend(grouped(parts.writes, SIBLINGS, |ops| Txn::new().and_then(ops)));
     match parts.lane {
-        Some(lane) => Txn::new()
-            .when([lane.open()])
-            .and_then(siblings)
-            .or_else([lane.get()]),
-        None => Txn::new().and_then(siblings),
+        Some(lane) => outermost(lane, siblings, parts.witness),
+        None => Txn::new().and_then(siblings).or_else([parts.witness]),
     }
+}
+
+fn outermost(lane: &Lane, then: Vec<TxnOp>, witness: TxnOp) -> Txn {
+    Txn::new().when([lane.open()]).and_then(then).or_else([lane.get(), witness])
 }
 
 /// What etcd refuses to do, and with it the whole transaction: [`Failure::FutureRevision`].
@@ -196,9 +180,5 @@ fn gets(response: &TxnResponse) -> Vec<GetResponse> {
         TxnOpResponse::Get(answer) => Some(answer),
         _ => None,
     };
-    response
-        .op_responses()
-        .into_iter()
-        .filter_map(get)
-        .collect()
+    response.op_responses().into_iter().filter_map(get).collect()
 }

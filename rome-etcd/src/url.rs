@@ -39,9 +39,7 @@ pub struct EtcdConfig {
 impl EtcdConfig {
     /// Reads an `etcd://` URL.
     pub fn parse(url: &str) -> Result<Self, StoreError> {
-        let rest = url
-            .strip_prefix("etcd://")
-            .ok_or_else(|| invalid("an etcd URL begins with etcd://"))?;
+        let rest = url.strip_prefix("etcd://").ok_or_else(|| invalid("an etcd URL begins with etcd://"))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         // The last `@`: a password may hold one unescaped.
         let (user, hosts) = match rest.rsplit_once('@') {
@@ -50,14 +48,9 @@ impl EtcdConfig {
         };
         let hosts = hosts.strip_suffix('/').unwrap_or(hosts);
         if hosts.contains('/') {
-            return Err(invalid(
-                "an etcd URL has no path; choose a prefix for the keys with ?namespace=",
-            ));
+            return Err(invalid("an etcd URL has no path; choose a prefix for the keys with ?namespace="));
         }
-        let endpoints = hosts
-            .split(',')
-            .map(parse_endpoint)
-            .collect::<Result<Vec<_>, _>>()?;
+        let endpoints = hosts.split(',').map(parse_endpoint).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             endpoints,
             user,
@@ -90,9 +83,8 @@ fn invalid(message: &str) -> StoreError {
 }
 
 fn parse_credentials(text: &str) -> Result<(String, String), StoreError> {
-    let (user, password) = text
-        .split_once(':')
-        .ok_or_else(|| invalid("credentials in an etcd URL are written user:password@"))?;
+    let (user, password) =
+        text.split_once(':').ok_or_else(|| invalid("credentials in an etcd URL are written user:password@"))?;
     if user.is_empty() {
         return Err(invalid("the user in the etcd URL is empty"));
     }
@@ -101,25 +93,18 @@ fn parse_credentials(text: &str) -> Result<(String, String), StoreError> {
 
 fn parse_endpoint(text: &str) -> Result<String, StoreError> {
     if text.is_empty() {
-        return Err(invalid(
-            "an etcd URL names at least one host, and none of them is empty",
-        ));
+        return Err(invalid("an etcd URL names at least one host, and none of them is empty"));
     }
-    let plain =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '[' | ']');
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '[' | ']');
     if !text.chars().all(plain) {
-        return Err(invalid(
-            "a host in the etcd URL has characters that no host name has",
-        ));
+        return Err(invalid("a host in the etcd URL has characters that no host name has"));
     }
     // The colons inside an IPv6 address's brackets are not the port's.
     let after_host = text.rsplit_once(']').map_or(text, |(_, after)| after);
     match after_host.rsplit_once(':') {
         None => Ok(format!("{text}:{DEFAULT_PORT}")),
         Some((_, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
-        Some(_) => Err(invalid(
-            "a port in the etcd URL is not a number from 1 to 65535",
-        )),
+        Some(_) => Err(invalid("a port in the etcd URL is not a number from 1 to 65535")),
     }
 }
 
@@ -132,9 +117,7 @@ fn parse_namespace(query: &str) -> Result<String, StoreError> {
         }
     }
     if namespace.is_empty() || namespace.contains('\0') {
-        return Err(invalid(
-            "the namespace in the etcd URL must not be empty or contain a zero byte",
-        ));
+        return Err(invalid("the namespace in the etcd URL must not be empty or contain a zero byte"));
     }
     Ok(namespace)
 }
@@ -151,14 +134,11 @@ fn percent_decode(text: &str) -> Result<String, StoreError> {
         match (digit(rest.next()), digit(rest.next())) {
             (Some(high), Some(low)) => bytes.push((high * 16 + low) as u8),
             _ => {
-                return Err(invalid(
-                    "a % in the etcd URL is not followed by two hexadecimal digits",
-                ));
+                return Err(invalid("a % in the etcd URL is not followed by two hexadecimal digits"));
             }
         }
     }
-    String::from_utf8(bytes)
-        .map_err(|_| invalid("a percent-encoded part of the etcd URL is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| invalid("a percent-encoded part of the etcd URL is not UTF-8"))
 }
 
 #[cfg(test)]
@@ -168,19 +148,11 @@ mod tests {
 
     #[test]
     fn reads_every_part() {
-        let config =
-            EtcdConfig::parse("etcd://me:p%40ss:w@a,b:1234,[::1],[::1]:99/?namespace=prod%2Fapp")
-                .unwrap();
-        assert_eq!(
-            config.endpoints,
-            ["a:2379", "b:1234", "[::1]:2379", "[::1]:99"]
-        );
+        let config = EtcdConfig::parse("etcd://me:p%40ss:w@a,b:1234,[::1],[::1]:99/?namespace=prod%2Fapp").unwrap();
+        assert_eq!(config.endpoints, ["a:2379", "b:1234", "[::1]:2379", "[::1]:99"]);
         assert_eq!(config.user, Some(("me".to_owned(), "p@ss:w".to_owned())));
         assert_eq!(config.namespace, "prod/app");
-        assert_eq!(
-            EtcdConfig::parse("etcd://h").unwrap().namespace,
-            DEFAULT_NAMESPACE
-        );
+        assert_eq!(EtcdConfig::parse("etcd://h").unwrap().namespace, DEFAULT_NAMESPACE);
     }
 
     #[test]
@@ -208,9 +180,6 @@ mod tests {
     #[test]
     fn debug_hides_credentials() {
         let text = format!("{:?}", EtcdConfig::parse("etcd://alice:s3cret@a").unwrap());
-        assert!(
-            !text.contains("s3cret") && !text.contains("alice"),
-            "{text}"
-        );
+        assert!(!text.contains("s3cret") && !text.contains("alice"), "{text}");
     }
 }

@@ -47,9 +47,9 @@ pub(crate) async fn watch(
 ) -> Result<WatchStream, StoreError> {
     let after = match after {
         Some(after) => revision(after),
-        None => newest_revision(&connection, keys)
-            .await
-            .map_err(|failure| failure.into_read_error(connection.address()))?,
+        None => {
+            newest_revision(&connection, keys).await.map_err(|failure| failure.into_read_error(connection.address()))?
+        }
     };
     let mut watcher = Watcher {
         connection,
@@ -61,26 +61,18 @@ pub(crate) async fn watch(
         away_since: None,
         ended: false,
     };
-    watcher
-        .establish()
-        .await
-        .map_err(|failure| watcher.error(failure))?;
-    Ok(Box::pin(stream::unfold(
-        watcher,
-        |mut watcher| async move {
-            let event = watcher.next_event().await?;
-            Some((event, watcher))
-        },
-    )))
+    watcher.establish().await.map_err(|failure| watcher.error(failure))?;
+    Ok(Box::pin(stream::unfold(watcher, |mut watcher| async move {
+        let event = watcher.next_event().await?;
+        Some((event, watcher))
+    })))
 }
 
 impl Watcher {
     async fn establish(&mut self) -> Result<(), Failure> {
         let watch = || {
             let (mut client, key) = (self.connection.watch_client(), self.key.clone());
-            let options = WatchOptions::new()
-                .with_start_revision(self.next)
-                .with_fragment();
+            let options = WatchOptions::new().with_start_revision(self.next).with_fragment();
             async move { client.watch(key, Some(options)).await }
         };
         self.live = Some(self.connection.call(Resend::Safe, watch).await?);
@@ -121,10 +113,7 @@ impl Watcher {
         };
         self.live = None;
         let away_since = *self.away_since.get_or_insert_with(Instant::now);
-        let transient = matches!(
-            failure,
-            Failure::NotSent(_) | Failure::Busy(_) | Failure::Lost(_)
-        );
+        let transient = matches!(failure, Failure::NotSent(_) | Failure::Busy(_) | Failure::Lost(_));
         if !transient || away_since.elapsed() >= AWAY_LIMIT {
             return Err(self.error(failure));
         }
@@ -158,10 +147,7 @@ impl Watcher {
         if revision >= self.next {
             self.next = revision + 1;
             let payload = Bytes::copy_from_slice(kv.value());
-            self.arrived.push_back(WatchEvent {
-                version: u64::try_from(revision).unwrap_or_default(),
-                payload,
-            });
+            self.arrived.push_back(WatchEvent { version: u64::try_from(revision).unwrap_or_default(), payload });
         }
     }
 

@@ -1,29 +1,19 @@
 //! What is particular to etcd: deletions under range guards, the sweeper, limits, lanes, counters, namespaces, snapshots, streams.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use rome_core::store::{
-    Change, Commit, CommitOutcome, Guard, Read, ReadLimits, ReadOutcome, ReadRequest, Store,
-    StoreError, Version, Write,
+    Change, Commit, CommitOutcome, Guard, Read, ReadLimits, ReadOutcome, ReadRequest, Store, StoreError, Version, Write,
 };
 use rome_etcd::EtcdStore;
 use support::*;
 
 fn unchanged(since: Version, count: u64) -> Guard {
-    Guard::Range {
-        range: range("a", "m"),
-        since,
-        count,
-    }
+    Guard::Range { range: range("a", "m"), since, count }
 }
 
 fn is_conflict(outcome: CommitOutcome) -> bool {
@@ -34,45 +24,21 @@ fn is_conflict(outcome: CommitOutcome) -> bool {
 async fn a_range_guard_sees_inserts_updates_and_deletes() {
     let fixture = fixture().await;
     let store = &fixture.store;
-    committed(
-        store,
-        vec![],
-        vec![put("b", "1"), put("c", "1"), put("x", "1")],
-    )
-    .await;
+    committed(store, vec![], vec![put("b", "1"), put("c", "1"), put("x", "1")]).await;
     for change in [put("d", "new"), put("b", "2"), delete("c")] {
         let since = now(store).await;
         let request = ReadRequest {
-            reads: vec![Read::Range {
-                range: range("a", "m"),
-                limit: None,
-                reverse: false,
-            }],
+            reads: vec![Read::Range { range: range("a", "m"), limit: None, reverse: false }],
             ..ReadRequest::default()
         };
         let count = answer(store, request).await.results[0].entries.len() as u64;
         committed(store, vec![unchanged(since, count)], vec![put("x", "2")]).await;
         committed(store, vec![], vec![change.clone()]).await;
-        let outcome = commit(
-            store,
-            vec![Guard::Present(key("x")), unchanged(since, count)],
-            vec![put("x", "3")],
-        )
-        .await;
-        assert_eq!(
-            outcome,
-            CommitOutcome::Conflict { guard: 1 },
-            "after {change:?}"
-        );
+        let outcome = commit(store, vec![Guard::Present(key("x")), unchanged(since, count)], vec![put("x", "3")]).await;
+        assert_eq!(outcome, CommitOutcome::Conflict { guard: 1 }, "after {change:?}");
         assert_eq!(value(store, "x").await.unwrap(), "2");
-        let guarded = ReadRequest {
-            guards: vec![unchanged(since, count)],
-            ..ReadRequest::default()
-        };
-        assert_eq!(
-            store.read(&home(), guarded).await.unwrap(),
-            ReadOutcome::Conflict { guard: 0 }
-        );
+        let guarded = ReadRequest { guards: vec![unchanged(since, count)], ..ReadRequest::default() };
+        assert_eq!(store.read(&home(), guarded).await.unwrap(), ReadOutcome::Conflict { guard: 0 });
     }
 }
 
@@ -83,14 +49,7 @@ async fn an_empty_range_stays_guarded() {
     committed(store, vec![], vec![put("b", "1")]).await;
     committed(store, vec![], vec![delete("b")]).await;
     committed(store, vec![unchanged(0, 0)], vec![put("c", "1")]).await;
-    assert!(is_conflict(
-        commit(
-            store,
-            vec![unchanged(now(store).await, 0)],
-            vec![put("d", "1")]
-        )
-        .await
-    ));
+    assert!(is_conflict(commit(store, vec![unchanged(now(store).await, 0)], vec![put("d", "1")]).await));
     assert_eq!(value(store, "d").await, None);
 }
 
@@ -98,18 +57,11 @@ async fn an_empty_range_stays_guarded() {
 async fn a_guard_older_than_a_sweep_conflicts_and_a_newer_one_does_not() {
     let fixture = fixture().await;
     let store = &fixture.store;
-    committed(
-        store,
-        vec![],
-        vec![put("a", "1"), put("b", "1"), put("x", "1")],
-    )
-    .await;
+    committed(store, vec![], vec![put("a", "1"), put("b", "1"), put("x", "1")]).await;
     let before = now(store).await;
     let deleted = committed(store, vec![], vec![delete("b")]).await;
     assert_eq!(store.sweep(&home(), deleted).await.unwrap(), 1);
-    assert!(is_conflict(
-        commit(store, vec![unchanged(before, 2)], vec![put("x", "2")]).await
-    ));
+    assert!(is_conflict(commit(store, vec![unchanged(before, 2)], vec![put("x", "2")]).await));
     committed(store, vec![unchanged(deleted, 1)], vec![put("x", "3")]).await;
     assert_eq!(store.sweep(&home(), deleted).await.unwrap(), 0);
 }
@@ -119,38 +71,17 @@ async fn a_late_sweeper_lowers_no_floor_and_removes_no_newer_tombstone() {
     let fixture = fixture().await;
     let store = &fixture.store;
     let names: Vec<_> = (0..300).map(|n| format!("b{n:03}")).collect();
-    committed(
-        store,
-        vec![],
-        names.iter().map(|name| put(name, "1")).collect(),
-    )
-    .await;
+    committed(store, vec![], names.iter().map(|name| put(name, "1")).collect()).await;
     let before = committed(store, vec![], vec![put("a", "1")]).await;
-    let first = committed(
-        store,
-        vec![],
-        names[..150].iter().map(|name| delete(name)).collect(),
-    )
-    .await;
-    let second = committed(
-        store,
-        vec![],
-        names[100..].iter().map(|name| delete(name)).collect(),
-    )
-    .await;
+    let first = committed(store, vec![], names[..150].iter().map(|name| delete(name)).collect()).await;
+    let second = committed(store, vec![], names[100..].iter().map(|name| delete(name)).collect()).await;
     // The deletions of 100..150 were repeated: their tombstones belong to the second commit.
     assert_eq!(store.sweep(&home(), first).await.unwrap(), 100);
-    assert!(is_conflict(
-        commit(store, vec![unchanged(first, 151)], vec![put("x", "1")]).await
-    ));
+    assert!(is_conflict(commit(store, vec![unchanged(first, 151)], vec![put("x", "1")]).await));
     assert_eq!(store.sweep(&home(), second).await.unwrap(), 200);
     store.sweep(&home(), first).await.unwrap();
-    assert!(is_conflict(
-        commit(store, vec![unchanged(before, 301)], vec![put("x", "1")]).await
-    ));
-    assert!(is_conflict(
-        commit(store, vec![unchanged(first, 151)], vec![put("x", "1")]).await
-    ));
+    assert!(is_conflict(commit(store, vec![unchanged(before, 301)], vec![put("x", "1")]).await));
+    assert!(is_conflict(commit(store, vec![unchanged(first, 151)], vec![put("x", "1")]).await));
     committed(store, vec![unchanged(second, 1)], vec![put("x", "1")]).await;
 }
 
@@ -160,39 +91,13 @@ async fn versions_tell_a_key_from_its_successor() {
     let store = &fixture.store;
     let version = committed(store, vec![], vec![put("a", "1")]).await;
     assert_eq!(get(store, "a").await.unwrap().version, version);
-    committed(
-        store,
-        vec![Guard::Version {
-            key: key("a"),
-            version,
-        }],
-        vec![delete("a")],
-    )
-    .await;
+    committed(store, vec![Guard::Version { key: key("a"), version }], vec![delete("a")]).await;
     committed(store, vec![Guard::Absent(key("a"))], vec![put("a", "1")]).await;
-    assert!(is_conflict(
-        commit(
-            store,
-            vec![Guard::Version {
-                key: key("a"),
-                version
-            }],
-            vec![put("a", "2")]
-        )
-        .await
-    ));
+    assert!(is_conflict(commit(store, vec![Guard::Version { key: key("a"), version }], vec![put("a", "2")]).await));
     for version in [0, u64::MAX] {
         for name in ["a", "missing"] {
             assert!(is_conflict(
-                commit(
-                    store,
-                    vec![Guard::Version {
-                        key: key(name),
-                        version
-                    }],
-                    vec![put("a", "2")]
-                )
-                .await
+                commit(store, vec![Guard::Version { key: key(name), version }], vec![put("a", "2")]).await
             ));
         }
     }
@@ -204,38 +109,19 @@ async fn a_conflict_names_the_guard() {
     let store = &fixture.store;
     committed(store, vec![], vec![put("a", "1")]).await;
     let holds = Guard::Present(key("a"));
-    for (lane, fails) in [
-        Guard::Absent(key("a")),
-        Guard::Present(key("b")),
-        Guard::Version {
-            key: key("a"),
-            version: 1,
-        },
-    ]
-    .into_iter()
-    .enumerate()
+    for (lane, fails) in
+        [Guard::Absent(key("a")), Guard::Present(key("b")), Guard::Version { key: key("a"), version: 1 }]
+            .into_iter()
+            .enumerate()
     {
         let guards = vec![holds.clone(), fails, holds.clone()];
         let conflict = CommitOutcome::Conflict { guard: 1 };
-        assert_eq!(
-            commit(store, guards.clone(), vec![put("x", "1")]).await,
-            conflict
-        );
+        assert_eq!(commit(store, guards.clone(), vec![put("x", "1")]).await, conflict);
         // And a resend finds the same, also when the guard would hold by now.
         let ticket = ticket(lane as u32, 1);
-        assert_eq!(
-            in_lane(store, ticket, guards.clone(), vec![put("x", "1")])
-                .await
-                .unwrap(),
-            conflict
-        );
+        assert_eq!(in_lane(store, ticket, guards.clone(), vec![put("x", "1")]).await.unwrap(), conflict);
         committed(store, vec![], vec![put("b", "1")]).await;
-        assert_eq!(
-            in_lane(store, ticket, guards, vec![put("x", "1")])
-                .await
-                .unwrap(),
-            conflict
-        );
+        assert_eq!(in_lane(store, ticket, guards, vec![put("x", "1")]).await.unwrap(), conflict);
         committed(store, vec![], vec![delete("b")]).await;
     }
     assert_eq!(value(store, "x").await, None);
@@ -245,13 +131,8 @@ async fn a_conflict_names_the_guard() {
 async fn lanes_run_each_sequence_once() {
     let fixture = fixture().await;
     let store = &fixture.store;
-    let send = |sequence, text: &'static str| {
-        in_lane(store, ticket(1, sequence), vec![], vec![put("a", text)])
-    };
-    assert!(matches!(
-        send(2, "early").await,
-        Err(StoreError::LaneClosed)
-    ));
+    let send = |sequence, text: &'static str| in_lane(store, ticket(1, sequence), vec![], vec![put("a", text)]);
+    assert!(matches!(send(2, "early").await, Err(StoreError::LaneClosed)));
     let first = send(1, "first").await.unwrap();
     assert_eq!(send(1, "resent").await.unwrap(), first);
     assert_eq!(value(store, "a").await.unwrap(), "first");
@@ -262,10 +143,7 @@ async fn lanes_run_each_sequence_once() {
     assert_eq!(value(store, "a").await.unwrap(), "fourth");
     assert!(matches!(send(0, "zero").await, Err(StoreError::Invalid(_))));
     send(256, "a longer number").await.unwrap();
-    assert!(matches!(
-        send(255, "late").await,
-        Err(StoreError::LaneClosed)
-    ));
+    assert!(matches!(send(255, "late").await, Err(StoreError::LaneClosed)));
 }
 
 /// Commits of every shape: one layer, groups of writes, groups of guards; all or nothing each time.
@@ -275,18 +153,8 @@ async fn large_commits_are_atomic_in_every_shape() {
     let store = &fixture.store;
     let most = store.capabilities().max_guards;
     committed(store, vec![], vec![put("present", "1")]).await;
-    for (lane, (guards, writes)) in [
-        (1, 126),
-        (1, 127),
-        (1, 128),
-        (63, 960),
-        (64, 200),
-        (126, 1),
-        (128, 128),
-        (most, 960),
-    ]
-    .into_iter()
-    .enumerate()
+    for (lane, (guards, writes)) in
+        [(1, 126), (1, 127), (1, 128), (63, 960), (64, 200), (126, 1), (128, 128), (most, 960)].into_iter().enumerate()
     {
         let names: Vec<_> = (0..writes).map(|n| format!("{lane}-{n:04}")).collect();
         let writes: Vec<_> = names.iter().map(|name| put(name, "1")).collect();
@@ -299,42 +167,17 @@ async fn large_commits_are_atomic_in_every_shape() {
         let lane = lane as u32;
 
         assert_eq!(commit(store, bad.clone(), writes.clone()).await, conflict);
-        assert_eq!(
-            in_lane(store, ticket(lane, 1), bad.clone(), writes.clone())
-                .await
-                .unwrap(),
-            conflict
-        );
+        assert_eq!(in_lane(store, ticket(lane, 1), bad.clone(), writes.clone()).await.unwrap(), conflict);
         assert_eq!(value(store, &names[0]).await, None);
         let resent = in_lane(store, ticket(lane, 1), good.clone(), writes.clone()).await;
         assert!(is_conflict(resent.unwrap()), "the first outcome stays");
 
-        let outcome = in_lane(store, ticket(lane, 2), good.clone(), writes.clone())
-            .await
-            .unwrap();
-        let CommitOutcome::Committed { version } = outcome else {
-            panic!("{outcome:?}")
-        };
-        assert_eq!(
-            in_lane(store, ticket(lane, 2), good, writes.clone())
-                .await
-                .unwrap(),
-            outcome
-        );
-        let read = Read::Range {
-            range: range(&format!("{lane}-"), &format!("{lane}.")),
-            limit: None,
-            reverse: false,
-        };
-        let request = ReadRequest {
-            reads: vec![read],
-            ..ReadRequest::default()
-        };
-        let entries = answer(store, request.clone())
-            .await
-            .results
-            .remove(0)
-            .entries;
+        let outcome = in_lane(store, ticket(lane, 2), good.clone(), writes.clone()).await.unwrap();
+        let CommitOutcome::Committed { version } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(in_lane(store, ticket(lane, 2), good, writes.clone()).await.unwrap(), outcome);
+        let read = Read::Range { range: range(&format!("{lane}-"), &format!("{lane}.")), limit: None, reverse: false };
+        let request = ReadRequest { reads: vec![read], ..ReadRequest::default() };
+        let entries = answer(store, request.clone()).await.results.remove(0).entries;
         assert_eq!(entries.len(), names.len());
         assert!(entries.iter().all(|entry| entry.version == version));
 
@@ -347,10 +190,7 @@ async fn large_commits_are_atomic_in_every_shape() {
 async fn the_worst_mix_within_the_limits_fits_and_more_is_too_large() {
     let fixture = fixture().await;
     let store = &fixture.store;
-    let (guards, writes) = (
-        store.capabilities().max_guards,
-        store.capabilities().max_writes,
-    );
+    let (guards, writes) = (store.capabilities().max_guards, store.capabilities().max_writes);
     committed(store, vec![], vec![put("a", "1")]).await;
     let since = now(store).await;
     let mut commit = Commit {
@@ -359,24 +199,12 @@ async fn the_worst_mix_within_the_limits_fits_and_more_is_too_large() {
         ticket: ticket(1, 1),
         ..Commit::default()
     };
-    assert!(matches!(
-        store.commit(&home(), commit.clone()).await.unwrap(),
-        CommitOutcome::Committed { .. }
-    ));
-    let guarded = ReadRequest {
-        guards: commit.guards.clone(),
-        ..ReadRequest::default()
-    };
-    assert!(matches!(
-        store.read(&home(), guarded.clone()).await.unwrap(),
-        ReadOutcome::Answer(_)
-    ));
+    assert!(matches!(store.commit(&home(), commit.clone()).await.unwrap(), CommitOutcome::Committed { .. }));
+    let guarded = ReadRequest { guards: commit.guards.clone(), ..ReadRequest::default() };
+    assert!(matches!(store.read(&home(), guarded.clone()).await.unwrap(), ReadOutcome::Answer(_)));
     commit.writes = (0..writes).map(|n| add(&format!("n{n}"), 1)).collect();
     commit.ticket = ticket(1, 2);
-    assert!(matches!(
-        store.commit(&home(), commit.clone()).await.unwrap(),
-        CommitOutcome::Committed { .. }
-    ));
+    assert!(matches!(store.commit(&home(), commit.clone()).await.unwrap(), CommitOutcome::Committed { .. }));
 
     let too_large = |result: Result<CommitOutcome, StoreError>| match result {
         Err(StoreError::TooLarge { size, limit, .. }) => assert!(size > limit),
@@ -385,55 +213,21 @@ async fn the_worst_mix_within_the_limits_fits_and_more_is_too_large() {
     commit.ticket = ticket(1, 3);
     let mut more = commit.clone();
     more.guards.push(Guard::Absent(key("q")));
-    let guarded = ReadRequest {
-        guards: more.guards.clone(),
-        ..guarded
-    };
-    assert!(matches!(
-        store.read(&home(), guarded).await,
-        Err(StoreError::TooLarge { .. })
-    ));
+    let guarded = ReadRequest { guards: more.guards.clone(), ..guarded };
+    assert!(matches!(store.read(&home(), guarded).await, Err(StoreError::TooLarge { .. })));
     too_large(store.commit(&home(), more).await);
     let mut more = commit.clone();
-    more.changes.push(Change {
-        stream: Bytes::from_static(b"s"),
-        payload: Bytes::new(),
-    });
+    more.changes.push(Change { stream: Bytes::from_static(b"s"), payload: Bytes::new() });
     too_large(store.commit(&home(), more).await);
     let limit = store.capabilities().max_commit_bytes;
-    let value = |size| Commit {
-        writes: vec![Write::Put(key("v"), Bytes::from(vec![7; size]))],
-        ..Commit::default()
-    };
+    let value = |size| Commit { writes: vec![Write::Put(key("v"), Bytes::from(vec![7; size]))], ..Commit::default() };
     too_large(store.commit(&home(), value(limit)).await);
-    store
-        .commit(&home(), value(limit - key("v").len()))
-        .await
-        .unwrap();
-    assert_eq!(
-        get(store, "v").await.unwrap().value.len(),
-        limit - key("v").len()
-    );
+    store.commit(&home(), value(limit - key("v").len())).await.unwrap();
+    assert_eq!(get(store, "v").await.unwrap().value.len(), limit - key("v").len());
     // Short by the contract's count, too long as etcd needs it: a range guard names each end twice.
     let long = "a".repeat(1200);
-    let guards = (0..800)
-        .map(|_| Guard::Range {
-            range: range("a", &long),
-            since,
-            count: 1,
-        })
-        .collect();
-    too_large(
-        store
-            .commit(
-                &home(),
-                Commit {
-                    guards,
-                    ..Commit::default()
-                },
-            )
-            .await,
-    );
+    let guards = (0..800).map(|_| Guard::Range { range: range("a", &long), since, count: 1 }).collect();
+    too_large(store.commit(&home(), Commit { guards, ..Commit::default() }).await);
 }
 
 #[tokio::test]
@@ -441,80 +235,29 @@ async fn malformed_requests_are_refused() {
     let fixture = fixture().await;
     let store = &fixture.store;
     let short = Bytes::from_static(b"spa");
-    let across = rome_core::store::KeyRange {
-        from: key("a"),
-        to: Bytes::from_static(b"spaz1"),
-    };
+    let across = rome_core::store::KeyRange { from: key("a"), to: Bytes::from_static(b"spaz1") };
     let bad = [
-        Commit {
-            writes: vec![put("a", "1"), delete("a")],
-            ..Commit::default()
-        },
-        Commit {
-            writes: vec![Write::Delete(short.clone())],
-            ..Commit::default()
-        },
-        Commit {
-            guards: vec![Guard::Absent(short)],
-            writes: vec![put("a", "1")],
-            ..Commit::default()
-        },
-        Commit {
-            guards: vec![Guard::Range {
-                range: across.clone(),
-                since: 1,
-                count: 1,
-            }],
-            ..Commit::default()
-        },
-        Commit {
-            changes: vec![
-                Change {
-                    stream: Bytes::new(),
-                    payload: Bytes::new()
-                };
-                2
-            ],
-            ..Commit::default()
-        },
+        Commit { writes: vec![put("a", "1"), delete("a")], ..Commit::default() },
+        Commit { writes: vec![Write::Delete(short.clone())], ..Commit::default() },
+        Commit { guards: vec![Guard::Absent(short)], writes: vec![put("a", "1")], ..Commit::default() },
+        Commit { guards: vec![Guard::Range { range: across.clone(), since: 1, count: 1 }], ..Commit::default() },
+        Commit { changes: vec![Change { stream: Bytes::new(), payload: Bytes::new() }; 2], ..Commit::default() },
     ];
     for commit in bad {
-        assert!(matches!(
-            store.commit(&home(), commit).await,
-            Err(StoreError::Invalid(_))
-        ));
+        assert!(matches!(store.commit(&home(), commit).await, Err(StoreError::Invalid(_))));
     }
     for read in [
-        Read::Range {
-            range: across,
-            limit: None,
-            reverse: false,
-        },
-        Read::Follow {
-            range: whole_space(),
-            limit: None,
-            reverse: false,
-        },
+        Read::Range { range: across, limit: None, reverse: false },
+        Read::Follow { range: whole_space(), limit: None, reverse: false },
     ] {
-        let request = ReadRequest {
-            reads: vec![read],
-            ..ReadRequest::default()
-        };
-        assert!(matches!(
-            store.read(&home(), request).await,
-            Err(StoreError::Invalid(_))
-        ));
+        let request = ReadRequest { reads: vec![read], ..ReadRequest::default() };
+        assert!(matches!(store.read(&home(), request).await, Err(StoreError::Invalid(_))));
     }
     assert_eq!(value(store, "a").await, None);
 }
 
 fn add(name: &str, delta: i64) -> Write {
-    Write::Add {
-        key: key(name),
-        delta,
-        min: 0,
-        max: 100,
-    }
+    Write::Add { key: key(name), delta, min: 0, max: 100 }
 }
 
 #[tokio::test]
@@ -523,21 +266,10 @@ async fn counters_lose_nothing_among_tasks_and_stores() {
     let other = EtcdStore::connect(&fixture.url).await.unwrap();
     let stores = [&fixture.store, &other];
     let adding = (0..40).map(|n| async move {
-        let outcome = in_lane(
-            stores[n % 2],
-            ticket(n as u32, 1),
-            vec![],
-            vec![add("n", 2), add("m", 1)],
-        )
-        .await;
+        let outcome = in_lane(stores[n % 2], ticket(n as u32, 1), vec![], vec![add("n", 2), add("m", 1)]).await;
         matches!(outcome.unwrap(), CommitOutcome::Committed { .. })
     });
-    assert!(
-        futures::future::join_all(adding)
-            .await
-            .into_iter()
-            .all(|done| done)
-    );
+    assert!(futures::future::join_all(adding).await.into_iter().all(|done| done));
     assert_eq!(value(&other, "n").await.unwrap(), "80");
     assert_eq!(value(&other, "m").await.unwrap(), "40");
 }
@@ -548,22 +280,12 @@ async fn a_counter_out_of_bounds_stops_the_commit_for_good() {
     let store = &fixture.store;
     committed(store, vec![], vec![add("n", 95)]).await;
     let writes = vec![put("a", "1"), add("n", 10)];
-    let outcome = in_lane(store, ticket(1, 1), vec![], writes.clone())
-        .await
-        .unwrap();
+    let outcome = in_lane(store, ticket(1, 1), vec![], writes.clone()).await.unwrap();
     assert_eq!(outcome, CommitOutcome::OutOfBounds { write: 1 });
     committed(store, vec![], vec![add("n", -50)]).await;
-    assert_eq!(
-        in_lane(store, ticket(1, 1), vec![], writes.clone())
-            .await
-            .unwrap(),
-        outcome
-    );
+    assert_eq!(in_lane(store, ticket(1, 1), vec![], writes.clone()).await.unwrap(), outcome);
     assert_eq!(value(store, "a").await, None);
-    assert!(matches!(
-        in_lane(store, ticket(1, 2), vec![], writes).await.unwrap(),
-        CommitOutcome::Committed { .. }
-    ));
+    assert!(matches!(in_lane(store, ticket(1, 2), vec![], writes).await.unwrap(), CommitOutcome::Committed { .. }));
     assert_eq!(value(store, "n").await.unwrap(), "55");
     committed(store, vec![], vec![put("n", "not a number")]).await;
     let result = in_lane(store, None, vec![], vec![add("n", 1)]).await;
@@ -577,87 +299,39 @@ async fn snapshots_are_kept_until_compacted() {
     let old = committed(store, vec![], vec![put("a", "old"), put("b", "gone")]).await;
     committed(store, vec![], vec![put("a", "new"), delete("b")]).await;
     let at = |version| ReadRequest {
-        reads: vec![
-            Read::Point(key("a")),
-            Read::Range {
-                range: whole_space(),
-                limit: None,
-                reverse: true,
-            },
-        ],
+        reads: vec![Read::Point(key("a")), Read::Range { range: whole_space(), limit: None, reverse: true }],
         at: Some(version),
-        guards: vec![
-            Guard::Present(key("b")),
-            Guard::Range {
-                range: whole_space(),
-                since: old,
-                count: 2,
-            },
-        ],
+        guards: vec![Guard::Present(key("b")), Guard::Range { range: whole_space(), since: old, count: 2 }],
         ..ReadRequest::default()
     };
     let response = answer(store, at(old)).await;
     assert_eq!(response.snapshot, old);
     assert_eq!(response.results[0].entries[0].value, "old");
     assert_eq!(
-        response.results[1]
-            .entries
-            .iter()
-            .map(|entry| entry.key.clone())
-            .collect::<Vec<_>>(),
+        response.results[1].entries.iter().map(|entry| entry.key.clone()).collect::<Vec<_>>(),
         [key("b"), key("a")]
     );
     let newest = now(store).await;
-    assert_eq!(
-        store.read(&home(), at(newest)).await.unwrap(),
-        ReadOutcome::Conflict { guard: 0 }
-    );
-    assert!(matches!(
-        store.read(&home(), at(newest + 1_000_000)).await,
-        Err(StoreError::Invalid(_))
-    ));
+    assert_eq!(store.read(&home(), at(newest)).await.unwrap(), ReadOutcome::Conflict { guard: 0 });
+    assert!(matches!(store.read(&home(), at(newest + 1_000_000)).await, Err(StoreError::Invalid(_))));
 }
 
 #[tokio::test]
 async fn more_reads_than_one_rpc_takes_come_from_one_state() {
     let fixture = fixture().await;
     let store = &fixture.store;
-    committed(
-        store,
-        vec![],
-        (0..500).map(|n| put(&format!("{n}"), "0")).collect(),
-    )
-    .await;
+    committed(store, vec![], (0..500).map(|n| put(&format!("{n}"), "0")).collect()).await;
     let writing = async {
         for round in 1..20 {
-            committed(
-                store,
-                vec![],
-                (0..500)
-                    .map(|n| put(&format!("{n}"), &round.to_string()))
-                    .collect(),
-            )
-            .await;
+            committed(store, vec![], (0..500).map(|n| put(&format!("{n}"), &round.to_string())).collect()).await;
         }
     };
     let reading = async {
         for _ in 0..20 {
             let reads = (0..500).map(|n| Read::Point(key(&n.to_string()))).collect();
-            let results = answer(
-                store,
-                ReadRequest {
-                    reads,
-                    ..ReadRequest::default()
-                },
-            )
-            .await
-            .results;
+            let results = answer(store, ReadRequest { reads, ..ReadRequest::default() }).await.results;
             assert_eq!(results.len(), 500);
-            assert!(
-                results
-                    .iter()
-                    .all(|result| result.entries[0].version == results[0].entries[0].version)
-            );
+            assert!(results.iter().all(|result| result.entries[0].version == results[0].entries[0].version));
         }
     };
     tokio::join!(writing, reading);
@@ -667,20 +341,8 @@ async fn more_reads_than_one_rpc_takes_come_from_one_state() {
 async fn limits_cut_ranges_and_say_where() {
     let fixture = fixture().await;
     let store = &fixture.store;
-    committed(
-        store,
-        vec![],
-        ["a", "b", "c", "d"]
-            .iter()
-            .map(|name| put(name, "1"))
-            .collect(),
-    )
-    .await;
-    let read = |limit, reverse| Read::Range {
-        range: whole_space(),
-        limit,
-        reverse,
-    };
+    committed(store, vec![], ["a", "b", "c", "d"].iter().map(|name| put(name, "1")).collect()).await;
+    let read = |limit, reverse| Read::Range { range: whole_space(), limit, reverse };
     let request = ReadRequest {
         reads: vec![
             read(Some(2), false),
@@ -689,42 +351,22 @@ async fn limits_cut_ranges_and_say_where() {
             read(Some(0), false),
             read(None, false),
         ],
-        limits: ReadLimits {
-            entries: 3,
-            bytes: 1 << 20,
-        },
+        limits: ReadLimits { entries: 3, bytes: 1 << 20 },
         ..ReadRequest::default()
     };
     let results = answer(store, request).await.results;
-    let shape: Vec<_> = results
-        .iter()
-        .map(|result| (result.entries.len(), result.more.clone()))
-        .collect();
-    assert_eq!(
-        shape,
-        [
-            (2, Some(key("b"))),
-            (1, Some(key("d"))),
-            (3, Some(key("c"))),
-            (0, None),
-            (3, Some(key("c")))
-        ]
-    );
+    let shape: Vec<_> = results.iter().map(|result| (result.entries.len(), result.more.clone())).collect();
+    assert_eq!(shape, [(2, Some(key("b"))), (1, Some(key("d"))), (3, Some(key("c"))), (0, None), (3, Some(key("c")))]);
 }
 
 #[tokio::test]
 async fn namespaces_and_homes_share_nothing() {
     let fixture = fixture().await;
-    let other = EtcdStore::connect(&format!("{}-b", fixture.url))
-        .await
-        .unwrap();
+    let other = EtcdStore::connect(&format!("{}-b", fixture.url)).await.unwrap();
     committed(&fixture.store, vec![], vec![put("a", "1")]).await;
     committed(&other, vec![Guard::Absent(key("a"))], vec![put("a", "2")]).await;
     assert_eq!(value(&fixture.store, "a").await.unwrap(), "1");
-    let request = ReadRequest {
-        reads: vec![Read::Point(key("a"))],
-        ..ReadRequest::default()
-    };
+    let request = ReadRequest { reads: vec![Read::Point(key("a"))], ..ReadRequest::default() };
     let elsewhere = rome_core::store::HomeId::new("home/10");
     match fixture.store.read(&elsewhere, request).await.unwrap() {
         ReadOutcome::Answer(response) => assert!(response.results[0].entries.is_empty()),
@@ -738,44 +380,22 @@ async fn a_stream_has_every_change_in_order() {
     let store = &fixture.store;
     let stream = Bytes::from_static(b"table\0");
     let change = |n: u32| Commit {
-        changes: vec![Change {
-            stream: stream.clone(),
-            payload: Bytes::from(n.to_string()),
-        }],
+        changes: vec![Change { stream: stream.clone(), payload: Bytes::from(n.to_string()) }],
         writes: vec![put("a", &n.to_string())],
         ..Commit::default()
     };
     let start = now(store).await;
     store.commit(&home(), change(0)).await.unwrap();
-    let from_start = store
-        .watch(&home(), stream.clone(), Some(start))
-        .await
-        .unwrap();
+    let from_start = store.watch(&home(), stream.clone(), Some(start)).await.unwrap();
     let from_now = store.watch(&home(), stream.clone(), None).await.unwrap();
     let mut versions = Vec::new();
     for n in 1..=50 {
-        let CommitOutcome::Committed { version } = store.commit(&home(), change(n)).await.unwrap()
-        else {
-            panic!()
-        };
+        let CommitOutcome::Committed { version } = store.commit(&home(), change(n)).await.unwrap() else { panic!() };
         versions.push(version);
         committed(store, vec![], vec![put("elsewhere", "1")]).await;
     }
-    let seen: Vec<_> = from_start
-        .take(51)
-        .map(|event| event.unwrap().payload)
-        .collect()
-        .await;
-    assert_eq!(
-        seen,
-        (0..=50)
-            .map(|n| Bytes::from(n.to_string()))
-            .collect::<Vec<_>>()
-    );
-    let seen: Vec<_> = from_now
-        .take(50)
-        .map(|event| event.unwrap().version)
-        .collect()
-        .await;
+    let seen: Vec<_> = from_start.take(51).map(|event| event.unwrap().payload).collect().await;
+    assert_eq!(seen, (0..=50).map(|n| Bytes::from(n.to_string())).collect::<Vec<_>>());
+    let seen: Vec<_> = from_now.take(50).map(|event| event.unwrap().version).collect().await;
     assert_eq!(seen, versions);
 }

@@ -1,19 +1,13 @@
 //! An etcd for tests: the one that `ROME_TEST_ETCD_URL` names, or one of this process's own on free ports in a temporary directory.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod proxy;
 
 use bytes::Bytes;
 use rome_core::store::{
-    Commit, CommitOutcome, Entry, Guard, HomeId, Key, KeyRange, LaneTicket, Read, ReadOutcome,
-    ReadRequest, ReadResponse, Store, StoreError, Version, Write,
+    Commit, CommitOutcome, Entry, Guard, HomeId, Key, KeyRange, LaneTicket, Read, ReadOutcome, ReadRequest,
+    ReadResponse, Store, StoreError, Version, Write,
 };
 use rome_etcd::EtcdStore;
 use std::net::TcpListener;
@@ -42,16 +36,10 @@ pub struct Server {
 impl Server {
     /// Starts an etcd of one's own.
     pub fn start(options: &[&str]) -> Self {
-        let directory =
-            std::env::temp_dir().join(format!("rome-etcd-{}-{}", std::process::id(), number()));
+        let directory = std::env::temp_dir().join(format!("rome-etcd-{}-{}", std::process::id(), number()));
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let server = Self {
-            process: Mutex::new(None),
-            directory,
-            client_port: free_port(),
-            peer_port: free_port(),
-            options,
-        };
+        let server =
+            Self { process: Mutex::new(None), directory, client_port: free_port(), peer_port: free_port(), options };
         server.restart();
         server
     }
@@ -83,30 +71,11 @@ impl Server {
         let client = format!("http://127.0.0.1:{}", self.client_port);
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let process = Command::new("etcd")
-            .args([
-                "--name",
-                "test",
-                "--log-level",
-                "error",
-                "--heartbeat-interval",
-                "20",
-                "--election-timeout",
-                "200",
-            ])
+            .args(["--name", "test", "--log-level", "error", "--heartbeat-interval", "20", "--election-timeout", "200"])
             .arg("--data-dir")
             .arg(&self.directory)
-            .args([
-                "--listen-client-urls",
-                &client,
-                "--advertise-client-urls",
-                &client,
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peer,
-                "--initial-advertise-peer-urls",
-                &peer,
-            ])
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("test={peer}")])
             .args(&self.options)
             .stdout(Stdio::null())
@@ -125,11 +94,7 @@ impl Drop for Server {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A store in a namespace of its own, and what keeps its server alive.
@@ -141,12 +106,7 @@ pub struct Fixture {
 
 /// A store on the shared server.
 pub async fn fixture() -> Fixture {
-    let namespace = format!(
-        "test-{}-{}-{}",
-        std::process::id(),
-        number(),
-        rand::random::<u32>()
-    );
+    let namespace = format!("test-{}-{}-{}", std::process::id(), number(), rand::random::<u32>());
     let (server, url) = match std::env::var("ROME_TEST_ETCD_URL") {
         Ok(url) => (None, url),
         Err(_) => {
@@ -156,11 +116,7 @@ pub async fn fixture() -> Fixture {
         }
     };
     let url = format!("{}?namespace={namespace}", url.split('?').next().unwrap());
-    Fixture {
-        store: EtcdStore::connect(&url).await.unwrap(),
-        url,
-        server,
-    }
+    Fixture { store: EtcdStore::connect(&url).await.unwrap(), url, server }
 }
 
 pub fn home() -> HomeId {
@@ -173,10 +129,7 @@ pub fn key(name: &str) -> Key {
 }
 
 pub fn range(from: &str, to: &str) -> KeyRange {
-    KeyRange {
-        from: key(from),
-        to: key(to),
-    }
+    KeyRange { from: key(from), to: key(to) }
 }
 
 pub fn whole_space() -> KeyRange {
@@ -192,25 +145,11 @@ pub fn delete(name: &str) -> Write {
 }
 
 pub fn ticket(lane: u32, sequence: u64) -> Option<LaneTicket> {
-    Some(LaneTicket {
-        client: 7,
-        lane,
-        sequence,
-    })
+    Some(LaneTicket { client: 7, lane, sequence })
 }
 
 pub async fn commit(store: &dyn Store, guards: Vec<Guard>, writes: Vec<Write>) -> CommitOutcome {
-    store
-        .commit(
-            &home(),
-            Commit {
-                guards,
-                writes,
-                ..Commit::default()
-            },
-        )
-        .await
-        .unwrap()
+    store.commit(&home(), Commit { guards, writes, ..Commit::default() }).await.unwrap()
 }
 
 /// Commits and returns the version.
@@ -227,17 +166,7 @@ pub async fn in_lane(
     guards: Vec<Guard>,
     writes: Vec<Write>,
 ) -> Result<CommitOutcome, StoreError> {
-    store
-        .commit(
-            &home(),
-            Commit {
-                guards,
-                writes,
-                ticket,
-                ..Commit::default()
-            },
-        )
-        .await
+    store.commit(&home(), Commit { guards, writes, ticket, ..Commit::default() }).await
 }
 
 pub async fn answer(store: &dyn Store, request: ReadRequest) -> ReadResponse {
@@ -248,17 +177,12 @@ pub async fn answer(store: &dyn Store, request: ReadRequest) -> ReadResponse {
 }
 
 pub async fn get(store: &dyn Store, name: &str) -> Option<Entry> {
-    let request = ReadRequest {
-        reads: vec![Read::Point(key(name))],
-        ..ReadRequest::default()
-    };
+    let request = ReadRequest { reads: vec![Read::Point(key(name))], ..ReadRequest::default() };
     answer(store, request).await.results.remove(0).entries.pop()
 }
 
 pub async fn value(store: &dyn Store, name: &str) -> Option<String> {
-    get(store, name)
-        .await
-        .map(|entry| String::from_utf8(entry.value.to_vec()).unwrap())
+    get(store, name).await.map(|entry| String::from_utf8(entry.value.to_vec()).unwrap())
 }
 
 /// The store's version.

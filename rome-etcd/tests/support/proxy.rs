@@ -33,11 +33,7 @@ impl Proxy {
                 }
             }
         });
-        Self {
-            endpoint,
-            state,
-            task,
-        }
+        Self { endpoint, state, task }
     }
 
     /// Breaks the connection instead of delivering what the server says next.
