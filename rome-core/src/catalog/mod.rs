@@ -2,10 +2,12 @@
 
 mod change;
 pub mod keys;
+mod snapshot;
 mod table;
 
 pub use change::{AlterAction, NewColumn, NewForeignKey, NewIndex, NewTable, SchemaChange};
 pub use keys::schema_version_key;
+pub use snapshot::{Catalog, FORMAT};
 pub use table::{
     Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState, ReferentialAction, Table, TableId,
 };

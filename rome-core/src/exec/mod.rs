@@ -3,4 +3,5 @@
 pub mod aggregate;
 pub mod expr;
 pub mod functions;
+pub mod keys;
 pub mod node;
