@@ -3,8 +3,8 @@
 use crate::command::{Command, Effect, command_of};
 use crate::errors::{is_connection_loss, undetermined};
 use crate::server::{Connection, Server, Step};
-use crate::sqlite;
 use crate::transaction::SqlTransaction;
+use crate::{mariadb, postgres, sqlite};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use rome_core::database::{
@@ -53,6 +53,8 @@ impl SqlDatabase {
     pub async fn connect(url: &str) -> Result<Self> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         let server: Arc<dyn Server> = match scheme {
+            "postgres" | "postgresql" => Arc::new(postgres::Postgres::connect(url).await?),
+            "mysql" | "mariadb" => Arc::new(mariadb::MariaDb::connect(url).await?),
             "sqlite" => Arc::new(sqlite::SqliteFile::connect(url).await?),
             _ => {
                 return Err(Error::new(

@@ -24,6 +24,8 @@
 mod command;
 mod database;
 mod errors;
+mod mariadb;
+mod postgres;
 
 mod server;
 mod sqlite;

@@ -20,10 +20,13 @@ use std::sync::Arc;
 /// Declared types that are kept before all are forgotten.
 const MAX_REMEMBERED: usize = 10_000;
 
+/// A table's name and a column's.
+type TableColumn = (Arc<str>, Arc<str>);
+
 /// The declared types of a database's columns, by table and column, as far as they were needed since the last change of the schema.
 #[derive(Default)]
 pub(super) struct DeclaredTypes {
-    known: Mutex<HashMap<(Arc<str>, Arc<str>), Option<DataType>>>,
+    known: Mutex<HashMap<TableColumn, Option<DataType>>>,
 }
 
 impl DeclaredTypes {
@@ -59,7 +62,7 @@ impl DeclaredTypes {
     async fn look_up(
         &self,
         connection: &mut SqliteConnection,
-        (table, column): (Arc<str>, Arc<str>),
+        (table, column): TableColumn,
     ) -> Result<Option<DataType>> {
         let declared: Option<String> = sqlx::query_scalar("SELECT type FROM pragma_table_xinfo($1) WHERE name = $2")
             .bind(&*table)
