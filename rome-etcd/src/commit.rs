@@ -12,12 +12,12 @@ use crate::errors::{Failure, no_space};
 use crate::guard::{compile, oldest_range};
 use crate::keyspace::Keyspace;
 use crate::lane::{Found, Lane, Recorded};
-use crate::limits::{OPERATION_BYTES, check_commit, check_request_bytes, key_bytes};
+use crate::limits::{CAPABILITIES, OPERATION_BYTES, check_request_bytes, key_bytes};
 use crate::read::first_failing;
 use crate::tree::{Parts, Reply, Tree};
 use etcd_client::{Txn, TxnOp};
 use rand::Rng;
-use rome_core::store::{Commit, CommitOutcome, StoreError, Write};
+use rome_core::store::{Commit, CommitOutcome, StoreError, Write, rules};
 use std::time::Duration;
 
 /// How often a commit is repeated because others moved its counters.
@@ -49,7 +49,7 @@ pub(crate) async fn commit(
     keys: &Keyspace,
     commit: &Commit,
 ) -> Result<CommitOutcome, StoreError> {
-    check_commit(commit)?;
+    rules::check_commit(commit, &CAPABILITIES)?;
     let lane = commit.ticket.map(|ticket| Lane::new(keys, ticket));
     let attempt = Attempt { connection, keys, commit, lane };
     let mut held = counters.hold(keys, &commit.writes).await;

@@ -55,7 +55,6 @@ pub use url::EtcdConfig;
 pub struct EtcdStore {
     connection: Arc<Connection>,
     namespace: String,
-    capabilities: Capabilities,
     counters: Counters,
     sweeper: Arc<Sweeper>,
     sweeping: JoinHandle<()>,
@@ -79,14 +78,7 @@ impl EtcdStore {
         let (weak_connection, weak_sweeper) = (Arc::downgrade(&connection), Arc::downgrade(&sweeper));
         let period = config.tombstone_retention;
         let sweeping = tokio::spawn(sweeper::run(weak_connection, weak_sweeper, config.namespace.clone(), period));
-        Ok(Self {
-            connection,
-            namespace: config.namespace,
-            capabilities: limits::capabilities(),
-            counters: Counters::default(),
-            sweeper,
-            sweeping,
-        })
+        Ok(Self { connection, namespace: config.namespace, counters: Counters::default(), sweeper, sweeping })
     }
 
     /// Removes the marks of deletions up to version `floor` in `home` and returns how many. Range guards with a `since` before `floor` conflict from
@@ -121,7 +113,7 @@ impl fmt::Debug for EtcdStore {
 #[async_trait]
 impl Store for EtcdStore {
     fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+        &limits::CAPABILITIES
     }
 
     async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {

@@ -12,11 +12,11 @@ use crate::connection::{Connection, Resend};
 use crate::errors::Failure;
 use crate::guard::{holds, probe, revision};
 use crate::keyspace::{Interval, Keyspace};
-use crate::limits::{TXN_OPERATIONS, check_guards, check_key, check_range};
+use crate::limits::{CAPABILITIES, TXN_OPERATIONS};
 use bytes::Bytes;
 use etcd_client::{GetOptions, GetResponse, KeyValue, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
 use rome_core::store::{
-    Entry, Guard, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, StoreError, Version,
+    Entry, Guard, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, StoreError, Version, rules,
 };
 
 /// How often a read of the newest state begins anew because the revision it began at was compacted under it.
@@ -107,9 +107,9 @@ pub(crate) async fn read(
     keys: &Keyspace,
     request: &ReadRequest,
 ) -> Result<ReadOutcome, StoreError> {
-    check_guards(&request.guards)?;
+    rules::check_read(request, &CAPABILITIES)?;
     let probes: Vec<_> = request.guards.iter().map(|guard| probe(keys, guard)).collect();
-    let reads = request.reads.iter().map(|read| compile(keys, read, request.limits)).collect::<Result<Vec<_>, _>>()?;
+    let reads: Vec<_> = request.reads.iter().map(|read| compile(keys, read, request.limits)).collect();
     let mut gets: Vec<_> = probes.iter().chain(&reads).flatten().cloned().collect();
     if gets.is_empty() {
         gets.push(nothing(keys));
@@ -146,38 +146,22 @@ async fn read_snapshot(connection: &Connection, gets: Vec<Get>, at: Option<Versi
 }
 
 /// The etcd read for a read; none where the answer is empty whatever is stored.
-fn compile(keys: &Keyspace, read: &Read, limits: ReadLimits) -> Result<Option<Get>, StoreError> {
-    match read {
-        Read::Point(key) => {
-            check_key(key)?;
-            Ok(Some(Get { key: keys.data(key), options: GetOptions::new() }))
-        }
-        Read::Range { range, limit, reverse } => compile_range(keys, range, *limit, *reverse, limits),
-        Read::Follow { .. } => {
-            Err(StoreError::Invalid("etcd follows no index entries; read the entries, then their rows".to_owned()))
-        }
-    }
-}
-
-fn compile_range(
-    keys: &Keyspace,
-    range: &KeyRange,
-    limit: Option<usize>,
-    reverse: bool,
-    limits: ReadLimits,
-) -> Result<Option<Get>, StoreError> {
-    check_range(range)?;
-    // Zero is etcd's word for no limit.
+fn compile(keys: &Keyspace, read: &Read, limits: ReadLimits) -> Option<Get> {
+    let (range, limit, reverse) = match read {
+        Read::Point(key) => return Some(Get { key: keys.data(key), options: GetOptions::new() }),
+        Read::Range { range, limit, reverse } | Read::Follow { range, limit, reverse } => (range, limit, *reverse),
+    };
     let entries = limit.unwrap_or(usize::MAX).min(limits.entries.max(1));
+    // Zero is etcd's word for no limit.
     if range.is_empty() || entries == 0 {
-        return Ok(None);
+        return None;
     }
     let Interval { from, to } = keys.data_range(range);
     let mut options = GetOptions::new().with_range(to).with_limit(i64::try_from(entries).unwrap_or(i64::MAX));
     if reverse {
         options = options.with_sort(SortTarget::Key, SortOrder::Descend);
     }
-    Ok(Some(Get { key: from, options }))
+    Some(Get { key: from, options })
 }
 
 fn result(keys: &Keyspace, mut answer: GetResponse) -> ReadResult {
