@@ -1,5 +1,7 @@
 //! Redis servers for tests: the one that `ROME_TEST_REDIS_URL` names, or one of a test's own.
 
+pub mod proxy;
+
 use redis::aio::MultiplexedConnection;
 use rome_redis::RedisStore;
 use std::net::TcpListener;
@@ -50,6 +52,11 @@ impl Server {
     pub async fn restart(&mut self) {
         self.child = spawn(self.port, &self.directory, &self.arguments);
         self.wait().await;
+    }
+
+    /// Other arguments for the next [`restart`](Self::restart).
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
     }
 
     async fn wait(&self) {
