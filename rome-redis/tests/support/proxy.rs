@@ -89,7 +89,7 @@ async fn connection(
                         // Until a copy of the request has gone the other way.
                         changes.wait_for(|mode| *mode == Mode::Hang).await.ok()?;
                         server.write_all(request).await.ok()?;
-                        server.read(&mut reply).await.ok()?;
+                        server.read(&mut reply).await.ok().filter(|size| *size > 0)?;
                         delayed.send_modify(|count| *count += 1);
                         return None;
                     }
