@@ -14,6 +14,7 @@ pub mod encoding;
 pub mod error;
 pub mod exec;
 pub mod plan;
+pub mod sql;
 pub mod store;
 pub mod txn;
 pub mod value;

@@ -6,45 +6,21 @@ use futures::future::join_all;
 
 const CLIENTS: usize = 4;
 
-async fn all_clients<F: Future<Output = usize> + Send + 'static>(
-    run: impl Fn(usize) -> F,
-) -> usize {
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| tokio::spawn(run(client)))
-        .collect();
-    join_all(clients)
-        .await
-        .into_iter()
-        .map(|client| client.expect("a client ends"))
-        .sum()
+async fn all_clients<F: Future<Output = usize> + Send + 'static>(run: impl Fn(usize) -> F) -> usize {
+    let clients: Vec<_> = (0..CLIENTS).map(|client| tokio::spawn(run(client))).collect();
+    join_all(clients).await.into_iter().map(|client| client.expect("a client ends")).sum()
 }
 
 /// Values with the guards that they were read under.
 async fn read_guarded(rig: &Rig, keys: &[Key]) -> Vec<(i64, Guard)> {
-    let response = rig
-        .read(keys.iter().map(|key| Read::Point(key.clone())).collect())
-        .await;
-    let found =
-        response
-            .results
-            .into_iter()
-            .zip(keys)
-            .map(|(result, key)| match result.entries.first() {
-                Some(entry) => {
-                    let value = std::str::from_utf8(&entry.value)
-                        .expect("text")
-                        .parse()
-                        .expect("a number");
-                    (
-                        value,
-                        Guard::Version {
-                            key: key.clone(),
-                            version: entry.version,
-                        },
-                    )
-                }
-                None => (0, Guard::Absent(key.clone())),
-            });
+    let response = rig.read(keys.iter().map(|key| Read::Point(key.clone())).collect()).await;
+    let found = response.results.into_iter().zip(keys).map(|(result, key)| match result.entries.first() {
+        Some(entry) => {
+            let value = std::str::from_utf8(&entry.value).expect("text").parse().expect("a number");
+            (value, Guard::Version { key: key.clone(), version: entry.version })
+        }
+        None => (0, Guard::Absent(key.clone())),
+    });
     found.collect()
 }
 
@@ -52,11 +28,8 @@ async fn read_guarded(rig: &Rig, keys: &[Key]) -> Vec<(i64, Guard)> {
 pub async fn transfers_keep_the_total(rig: Rig) {
     const ACCOUNTS: usize = 5;
     const TRANSFERS: usize = 20;
-    let accounts: Vec<_> = (0..ACCOUNTS)
-        .map(|account| key(&format!("account-{account}")))
-        .collect();
-    rig.write(accounts.iter().map(|account| put(account, "100")).collect())
-        .await;
+    let accounts: Vec<_> = (0..ACCOUNTS).map(|account| key(&format!("account-{account}"))).collect();
+    rig.write(accounts.iter().map(|account| put(account, "100")).collect()).await;
     let moved = all_clients(|client| {
         let (rig, accounts) = (rig.clone(), accounts.clone());
         async move {
@@ -89,31 +62,16 @@ pub async fn transfers_keep_the_total(rig: Rig) {
     });
     let watching = async {
         for _ in 0..20 {
-            let total: i64 = read_guarded(&rig, &accounts)
-                .await
-                .iter()
-                .map(|(value, _)| value)
-                .sum();
-            assert_eq!(
-                total,
-                100 * ACCOUNTS as i64,
-                "a reader saw money on its way"
-            );
+            let total: i64 = read_guarded(&rig, &accounts).await.iter().map(|(value, _)| value).sum();
+            assert_eq!(total, 100 * ACCOUNTS as i64, "a reader saw money on its way");
             tokio::task::yield_now().await;
         }
     };
     let (clients, ()) = futures::join!(moved, watching);
     assert_eq!(clients, CLIENTS);
     let balances = read_guarded(&rig, &accounts).await;
-    assert_eq!(
-        balances.iter().map(|(value, _)| value).sum::<i64>(),
-        100 * ACCOUNTS as i64,
-        "money was lost or made"
-    );
-    assert!(
-        balances.iter().all(|(value, _)| *value >= 0),
-        "an account was overdrawn"
-    );
+    assert_eq!(balances.iter().map(|(value, _)| value).sum::<i64>(), 100 * ACCOUNTS as i64, "money was lost or made");
+    assert!(balances.iter().all(|(value, _)| *value >= 0), "an account was overdrawn");
 }
 
 /// Read, add one, write under the version that was read.
@@ -125,11 +83,7 @@ pub async fn guarded_increments_are_not_lost(rig: Rig) {
             let mut done = 0;
             while done < EACH {
                 let (value, guard) = read_guarded(&rig, &[key("n")]).await.remove(0);
-                if rig
-                    .guarded(vec![guard], vec![put(&key("n"), &(value + 1).to_string())])
-                    .await
-                    .is_some()
-                {
+                if rig.guarded(vec![guard], vec![put(&key("n"), &(value + 1).to_string())]).await.is_some() {
                     done += 1;
                 } else {
                     tokio::task::yield_now().await;
@@ -139,11 +93,7 @@ pub async fn guarded_increments_are_not_lost(rig: Rig) {
         }
     });
     let done = done.await;
-    assert_eq!(
-        rig.value(&key("n")).await,
-        Some(done.to_string()),
-        "an increment was lost"
-    );
+    assert_eq!(rig.value(&key("n")).await, Some(done.to_string()), "an increment was lost");
 }
 
 /// Additions need no guard and never conflict; a bound admits exactly as many as fit.
@@ -156,34 +106,16 @@ pub async fn added_increments_are_not_lost(rig: Rig) {
             let mut taken = 0;
             for _ in 0..EACH {
                 rig.write(vec![add(&key("n"), 1)]).await;
-                let seat = Write::Add {
-                    key: key("seats"),
-                    delta: 1,
-                    min: 0,
-                    max: SEATS,
-                };
-                let commit = crate::store::Commit {
-                    writes: vec![seat],
-                    ..Default::default()
-                };
-                taken += usize::from(matches!(
-                    rig.commit(commit).await,
-                    crate::store::CommitOutcome::Committed { .. }
-                ));
+                let seat = Write::Add { key: key("seats"), delta: 1, min: 0, max: SEATS };
+                let commit = crate::store::Commit { writes: vec![seat], ..Default::default() };
+                taken += usize::from(matches!(rig.commit(commit).await, crate::store::CommitOutcome::Committed { .. }));
             }
             taken
         }
     });
     let taken = taken.await;
-    assert_eq!(
-        rig.value(&key("n")).await,
-        Some((CLIENTS * EACH).to_string()),
-        "an addition was lost"
-    );
-    assert_eq!(
-        taken as i64, SEATS,
-        "as many seats were given out as there are"
-    );
+    assert_eq!(rig.value(&key("n")).await, Some((CLIENTS * EACH).to_string()), "an addition was lost");
+    assert_eq!(taken as i64, SEATS, "as many seats were given out as there are");
     assert_eq!(rig.value(&key("seats")).await, Some(SEATS.to_string()));
 }
 
@@ -209,8 +141,7 @@ pub async fn one_of_many_takes_a_free_range(rig: Rig) {
 pub async fn crossed_guards_admit_no_write_skew(rig: Rig) {
     for round in 0..10 {
         let pair = [key(&format!("{round}/a")), key(&format!("{round}/b"))];
-        rig.write(pair.iter().map(|doctor| put(doctor, "1")).collect())
-            .await;
+        rig.write(pair.iter().map(|doctor| put(doctor, "1")).collect()).await;
         let shifts = pair.clone().into_iter().enumerate().map(|(index, doctor)| {
             let (rig, pair) = (rig.clone(), pair.clone());
             tokio::spawn(async move {
@@ -224,11 +155,7 @@ pub async fn crossed_guards_admit_no_write_skew(rig: Rig) {
         for shift in join_all(shifts).await {
             shift.expect("a shift ends");
         }
-        let on_duty: i64 = read_guarded(&rig, &pair)
-            .await
-            .iter()
-            .map(|(value, _)| value)
-            .sum();
+        let on_duty: i64 = read_guarded(&rig, &pair).await.iter().map(|(value, _)| value).sum();
         assert_eq!(on_duty, 1, "exactly one of two may leave");
     }
 }

@@ -20,24 +20,14 @@ async fn prepared(rig: &Rig) -> bool {
     if rig.capabilities().follow {
         return true;
     }
-    let request = crate::store::ReadRequest {
-        reads: vec![follow(None, false)],
-        ..Default::default()
-    };
+    let request = crate::store::ReadRequest { reads: vec![follow(None, false)], ..Default::default() };
     let outcome = rig.store.read(&rig.home, request).await;
-    assert!(
-        matches!(outcome, Err(StoreError::Invalid(_))),
-        "a store that does not follow refuses: {outcome:?}"
-    );
+    assert!(matches!(outcome, Err(StoreError::Invalid(_))), "a store that does not follow refuses: {outcome:?}");
     false
 }
 
 fn follow(limit: Option<usize>, reverse: bool) -> Read {
-    Read::Follow {
-        range: KeyRange::prefix(&INDEX.to_be_bytes()),
-        limit,
-        reverse,
-    }
+    Read::Follow { range: KeyRange::prefix(&INDEX.to_be_bytes()), limit, reverse }
 }
 
 /// Each index entry in index order, with the row as its target.
@@ -48,22 +38,12 @@ pub async fn index_entries_come_with_their_targets(rig: Rig) {
     let version = rig.put(&key("row-a"), "A2").await;
     let found = rig.read_one(follow(None, false)).await.entries;
     assert_eq!(names(&found), ["1", "2", "3"]);
-    for (entry, (row, value)) in found
-        .iter()
-        .zip([("row-c", "C"), ("row-a", "A2"), ("row-b", "B")])
-    {
+    for (entry, (row, value)) in found.iter().zip([("row-c", "C"), ("row-a", "A2"), ("row-b", "B")]) {
         let target = entry.target.as_ref().expect("the row exists");
-        assert_eq!(
-            (&entry.value, &target.key, &target.value[..]),
-            (&key(row), &key(row), value.as_bytes())
-        );
+        assert_eq!((&entry.value, &target.key, &target.value[..]), (&key(row), &key(row), value.as_bytes()));
         assert_eq!(target.target, None);
     }
-    assert_eq!(
-        found[1].target.as_ref().map(|target| target.version),
-        Some(version),
-        "the target's own version"
-    );
+    assert_eq!(found[1].target.as_ref().map(|target| target.version), Some(version), "the target's own version");
 }
 
 /// An entry whose row is not there is returned without a target.
@@ -74,14 +54,8 @@ pub async fn a_dangling_entry_has_no_target(rig: Rig) {
     rig.delete(&key("row-a")).await;
     rig.put(&key_in(INDEX, b"4"), "no").await;
     let found = rig.read_one(follow(None, false)).await.entries;
-    let targets: Vec<_> = found
-        .iter()
-        .map(|entry| entry.target.as_ref().map(|target| target.key.clone()))
-        .collect();
-    assert_eq!(
-        targets,
-        [Some(key("row-c")), None, Some(key("row-b")), None]
-    );
+    let targets: Vec<_> = found.iter().map(|entry| entry.target.as_ref().map(|target| target.key.clone())).collect();
+    assert_eq!(targets, [Some(key("row-c")), None, Some(key("row-b")), None]);
 }
 
 /// Limits and continuation count index entries.
@@ -90,20 +64,8 @@ pub async fn following_is_limited_and_continued(rig: Rig) {
         return;
     }
     let cut = rig.read_one(follow(Some(2), true)).await;
-    assert_eq!(
-        (names(&cut.entries), cut.more),
-        (vec!["3".into(), "2".into()], Some(key_in(INDEX, b"2")))
-    );
-    for limits in [
-        ReadLimits {
-            entries: 1,
-            ..Default::default()
-        },
-        ReadLimits {
-            bytes: 1,
-            ..Default::default()
-        },
-    ] {
+    assert_eq!((names(&cut.entries), cut.more), (vec!["3".into(), "2".into()], Some(key_in(INDEX, b"2"))));
+    for limits in [ReadLimits { entries: 1, ..Default::default() }, ReadLimits { bytes: 1, ..Default::default() }] {
         let pages = rig.pages(follow(None, false), limits).await;
         let found: Vec<_> = pages.into_iter().flat_map(|page| page.entries).collect();
         assert_eq!(names(&found), ["1", "2", "3"], "pages under {limits:?}");

@@ -11,12 +11,7 @@
 //! that a server may be shared. Cases that need a capability that the store lacks check that it refuses instead.
 //!
 //! This is a test library: its assertions panic, and the message names the rule that was broken.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod cancellation;
 pub mod commits;
@@ -75,10 +70,7 @@ pub async fn check(store: Arc<dyn Store>) -> Vec<Broken> {
     let mut broken = Vec::new();
     for case in CASES {
         if let Err(message) = outcome(case, store.clone()).await {
-            broken.push(Broken {
-                case: case.name,
-                message,
-            });
+            broken.push(Broken { case: case.name, message });
         }
     }
     broken
@@ -86,10 +78,7 @@ pub async fn check(store: Arc<dyn Store>) -> Vec<Broken> {
 
 /// Runs the case of this name against `store`; panics where the store fails it.
 pub async fn run(name: &str, store: Arc<dyn Store>) {
-    let case = CASES
-        .iter()
-        .find(|case| case.name == name)
-        .expect("a case of the suite");
+    let case = CASES.iter().find(|case| case.name == name).expect("a case of the suite");
     let engine = store.capabilities().engine;
     if let Err(message) = outcome(case, store).await {
         panic!("{engine} breaks the rule {name}: {message}");
@@ -97,15 +86,8 @@ pub async fn run(name: &str, store: Arc<dyn Store>) {
 }
 
 async fn outcome(case: &Case, store: Arc<dyn Store>) -> Result<(), String> {
-    let home = HomeId::new(&format!(
-        "conformance/{}-{:016x}",
-        case.name,
-        rand::random::<u64>()
-    ));
-    let running = tokio::spawn(tokio::time::timeout(
-        CASE_TIMEOUT,
-        (case.run)(Rig::new(store, home)),
-    ));
+    let home = HomeId::new(&format!("conformance/{}-{:016x}", case.name, rand::random::<u64>()));
+    let running = tokio::spawn(tokio::time::timeout(CASE_TIMEOUT, (case.run)(Rig::new(store, home))));
     match running.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(format!("no end after {} seconds", CASE_TIMEOUT.as_secs())),
@@ -117,10 +99,7 @@ async fn outcome(case: &Case, store: Arc<dyn Store>) -> Result<(), String> {
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or(panic.downcast_ref::<&str>().copied());
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     text.unwrap_or("it panicked").to_owned()
 }
 

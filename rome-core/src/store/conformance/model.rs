@@ -2,9 +2,7 @@
 //! every answer must be what the model says. A failure names its seed, and the same seed replays the same history.
 
 use super::rig::*;
-use crate::store::{
-    Commit, CommitOutcome, Guard, Key, KeyRange, Read, ReadLimits, ReadRequest, Version, Write,
-};
+use crate::store::{Commit, CommitOutcome, Guard, Key, KeyRange, Read, ReadLimits, ReadRequest, Version, Write};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -24,19 +22,10 @@ struct Model {
 /// Several histories in one home, one after the other.
 pub async fn random_histories_match_the_model(rig: Rig) {
     for seed in SEEDS {
-        let rig = Rig {
-            home: crate::store::HomeId::new(&format!("{}-{seed}", rig.home)),
-            ..rig.clone()
-        };
-        History {
-            rig,
-            seed,
-            rng: StdRng::seed_from_u64(seed),
-            model: Model::default(),
-            observed: Vec::new(),
-        }
-        .run()
-        .await;
+        let rig = Rig { home: crate::store::HomeId::new(&format!("{}-{seed}", rig.home)), ..rig.clone() };
+        History { rig, seed, rng: StdRng::seed_from_u64(seed), model: Model::default(), observed: Vec::new() }
+            .run()
+            .await;
     }
 }
 
@@ -53,26 +42,12 @@ impl History {
     async fn run(mut self) {
         for step in 0..STEPS {
             let place = format!("seed {}, step {step}", self.seed);
-            if self.rng.random_bool(0.5) {
-                self.commit(&place).await
-            } else {
-                self.read(&place).await
-            }
+            if self.rng.random_bool(0.5) { self.commit(&place).await } else { self.read(&place).await }
         }
     }
 
     fn key(&mut self) -> Key {
-        const SUFFIXES: [&[u8]; 9] = [
-            b"",
-            b"\0",
-            b"a",
-            b"a\0",
-            b"ab",
-            b"b",
-            b"b\xff",
-            b"\xff",
-            b"\xff\xff",
-        ];
+        const SUFFIXES: [&[u8]; 9] = [b"", b"\0", b"a", b"a\0", b"ab", b"b", b"b\xff", b"\xff", b"\xff\xff"];
         let space = SPACE + self.rng.random_range(0..2);
         key_in(space, SUFFIXES.choose(&mut self.rng).expect("not empty"))
     }
@@ -100,65 +75,29 @@ impl History {
                 writes.push(match self.rng.random_range(0..6) {
                     0..3 => put(&key, &self.rng.random_range(-20..20).to_string()),
                     3..5 => Write::Delete(key),
-                    _ => Write::Add {
-                        key,
-                        delta: self.rng.random_range(-15..15),
-                        min: -25,
-                        max: 25,
-                    },
+                    _ => Write::Add { key, delta: self.rng.random_range(-15..15), min: -25, max: 25 },
                 });
             }
         }
-        let outcome = self
-            .rig
-            .commit(Commit {
-                guards: guards.clone(),
-                writes: writes.clone(),
-                ..Commit::default()
-            })
-            .await;
-        let failed: Vec<_> = (0..guards.len())
-            .filter(|i| !self.model.holds(&guards[*i]))
-            .collect();
+        let outcome =
+            self.rig.commit(Commit { guards: guards.clone(), writes: writes.clone(), ..Commit::default() }).await;
+        let failed: Vec<_> = (0..guards.len()).filter(|i| !self.model.holds(&guards[*i])).collect();
         match outcome {
             CommitOutcome::Conflict { guard } => {
-                let refused = guards
-                    .get(guard)
-                    .unwrap_or_else(|| panic!("{place}: guard {guard} was not sent"));
+                let refused = guards.get(guard).unwrap_or_else(|| panic!("{place}: guard {guard} was not sent"));
                 // A range that has not changed may be refused, if only because something near it has.
-                let coarse =
-                    matches!(refused, Guard::Range { since, .. } if *since < self.model.version);
-                assert!(
-                    failed.contains(&guard) || coarse,
-                    "{place}: {refused:?} holds and was refused"
-                );
+                let coarse = matches!(refused, Guard::Range { since, .. } if *since < self.model.version);
+                assert!(failed.contains(&guard) || coarse, "{place}: {refused:?} holds and was refused");
             }
             CommitOutcome::OutOfBounds { write } => {
-                assert!(
-                    failed.is_empty(),
-                    "{place}: the guards {failed:?} of {guards:?} do not hold"
-                );
-                assert!(
-                    !self.model.fits(&writes[write]),
-                    "{place}: {:?} is within its bounds",
-                    writes[write]
-                );
+                assert!(failed.is_empty(), "{place}: the guards {failed:?} of {guards:?} do not hold");
+                assert!(!self.model.fits(&writes[write]), "{place}: {:?} is within its bounds", writes[write]);
             }
             CommitOutcome::Committed { version } => {
-                assert!(
-                    failed.is_empty(),
-                    "{place}: accepted, though {:?} does not hold",
-                    guards[failed[0]]
-                );
-                assert!(
-                    writes.iter().all(|write| self.model.fits(write)),
-                    "{place}: accepted out of bounds"
-                );
+                assert!(failed.is_empty(), "{place}: accepted, though {:?} does not hold", guards[failed[0]]);
+                assert!(writes.iter().all(|write| self.model.fits(write)), "{place}: accepted out of bounds");
                 if !writes.is_empty() {
-                    assert!(
-                        version > self.model.version,
-                        "{place}: version {version} does not rise"
-                    );
+                    assert!(version > self.model.version, "{place}: version {version} does not rise");
                     self.model.apply(&writes, version);
                 }
             }
@@ -172,57 +111,28 @@ impl History {
                 true => Read::Point(self.key()),
                 false => Read::Range {
                     range: self.range(),
-                    limit: self
-                        .rng
-                        .random_bool(0.5)
-                        .then(|| self.rng.random_range(1..6)),
+                    limit: self.rng.random_bool(0.5).then(|| self.rng.random_range(1..6)),
                     reverse: self.rng.random(),
                 },
             });
         }
-        let limits = ReadLimits {
-            entries: self.rng.random_range(1..8),
-            ..ReadLimits::default()
-        };
-        let response = self
-            .rig
-            .request(ReadRequest {
-                reads: reads.clone(),
-                limits,
-                ..Default::default()
-            })
-            .await;
+        let limits = ReadLimits { entries: self.rng.random_range(1..8), ..ReadLimits::default() };
+        let response = self.rig.request(ReadRequest { reads: reads.clone(), limits, ..Default::default() }).await;
         for (read, result) in reads.iter().zip(&response.results) {
-            let found: Vec<_> = result
-                .entries
-                .iter()
-                .map(|e| (e.key.clone(), e.version, e.value.clone()))
-                .collect();
+            let found: Vec<_> = result.entries.iter().map(|e| (e.key.clone(), e.version, e.value.clone())).collect();
             let (expected, rest) = self.model.answer(read, limits.entries);
             assert_eq!(found, expected, "{place}: {read:?}");
-            assert!(
-                rest == 0 || result.more.is_some(),
-                "{place}: {read:?} was cut and does not say so"
-            );
+            assert!(rest == 0 || result.more.is_some(), "{place}: {read:?} was cut and does not say so");
             self.observe(read, &found, result.more.as_ref(), response.snapshot);
         }
     }
 
     /// What a careful transaction would guard after this answer.
-    fn observe(
-        &mut self,
-        read: &Read,
-        found: &[(Key, Version, Bytes)],
-        more: Option<&Key>,
-        since: Version,
-    ) {
+    fn observe(&mut self, read: &Read, found: &[(Key, Version, Bytes)], more: Option<&Key>, since: Version) {
         self.observed.push(match (read, found) {
             (Read::Point(key), []) => Guard::Absent(key.clone()),
             (Read::Point(key), [_, ..]) if self.rng.random_bool(0.2) => Guard::Present(key.clone()),
-            (Read::Point(key), [(_, version, _), ..]) => Guard::Version {
-                key: key.clone(),
-                version: *version,
-            },
+            (Read::Point(key), [(_, version, _), ..]) => Guard::Version { key: key.clone(), version: *version },
             (Read::Range { range, reverse, .. } | Read::Follow { range, reverse, .. }, _) => {
                 let mut range = range.clone();
                 match more {
@@ -230,11 +140,7 @@ impl History {
                     Some(last) => range.to = successor(last),
                     None => {}
                 }
-                Guard::Range {
-                    range,
-                    since,
-                    count: found.len() as u64,
-                }
+                Guard::Range { range, since, count: found.len() as u64 }
             }
         });
     }
@@ -245,10 +151,7 @@ impl Model {
         self.entries.iter().find(|(k, ..)| k == key)
     }
 
-    fn inside<'a>(
-        &'a self,
-        range: &'a KeyRange,
-    ) -> impl DoubleEndedIterator<Item = &'a (Key, Version, Bytes)> {
+    fn inside<'a>(&'a self, range: &'a KeyRange) -> impl DoubleEndedIterator<Item = &'a (Key, Version, Bytes)> {
         self.entries.iter().filter(|(key, ..)| range.contains(key))
     }
 
@@ -257,11 +160,7 @@ impl Model {
             Guard::Version { key, version } => self.get(key).is_some_and(|(_, v, _)| v == version),
             Guard::Absent(key) => self.get(key).is_none(),
             Guard::Present(key) => self.get(key).is_some(),
-            Guard::Range {
-                range,
-                since,
-                count,
-            } => {
+            Guard::Range { range, since, count } => {
                 self.inside(range).count() as u64 == *count
                     && self.inside(range).all(|(_, version, _)| version <= since)
             }
@@ -269,23 +168,13 @@ impl Model {
     }
 
     fn sum(&self, key: &Key, delta: i64) -> i64 {
-        let current = self.get(key).map_or("0".into(), |(.., value)| {
-            String::from_utf8_lossy(value).into_owned()
-        });
-        current
-            .parse::<i64>()
-            .expect("the history puts only numbers")
-            + delta
+        let current = self.get(key).map_or("0".into(), |(.., value)| String::from_utf8_lossy(value).into_owned());
+        current.parse::<i64>().expect("the history puts only numbers") + delta
     }
 
     fn fits(&self, write: &Write) -> bool {
         match write {
-            Write::Add {
-                key,
-                delta,
-                min,
-                max,
-            } => (*min..=*max).contains(&self.sum(key, *delta)),
+            Write::Add { key, delta, min, max } => (*min..=*max).contains(&self.sum(key, *delta)),
             _ => true,
         }
     }
@@ -295,13 +184,10 @@ impl Model {
             let value = match write {
                 Write::Put(_, value) => Some(value.clone()),
                 Write::Delete(_) => None,
-                Write::Add { key, delta, .. } => {
-                    Some(Bytes::from(self.sum(key, *delta).to_string()))
-                }
+                Write::Add { key, delta, .. } => Some(Bytes::from(self.sum(key, *delta).to_string())),
             };
             self.entries.retain(|(key, ..)| key != write.key());
-            self.entries
-                .extend(value.map(|value| (write.key().clone(), version, value)));
+            self.entries.extend(value.map(|value| (write.key().clone(), version, value)));
         }
         self.entries.sort();
         self.version = version;
@@ -311,16 +197,7 @@ impl Model {
     fn answer(&self, read: &Read, entries: usize) -> (Vec<(Key, Version, Bytes)>, usize) {
         match read {
             Read::Point(key) => (self.get(key).cloned().into_iter().collect(), 0),
-            Read::Range {
-                range,
-                limit,
-                reverse,
-            }
-            | Read::Follow {
-                range,
-                limit,
-                reverse,
-            } => {
+            Read::Range { range, limit, reverse } | Read::Follow { range, limit, reverse } => {
                 let mut all: Vec<_> = self.inside(range).cloned().collect();
                 if *reverse {
                     all.reverse();

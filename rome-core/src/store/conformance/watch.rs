@@ -11,36 +11,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn watch(rig: &Rig, stream: &str, after: Option<Version>) -> WatchStream {
     let stream = Bytes::copy_from_slice(stream.as_bytes());
-    rig.store
-        .watch(&rig.home, stream, after)
-        .await
-        .expect("a watch begins")
+    rig.store.watch(&rig.home, stream, after).await.expect("a watch begins")
 }
 
 async fn tell(rig: &Rig, stream: &str, payload: &str) -> Version {
-    version(
-        rig.commit(Commit {
-            changes: vec![change(stream, payload)],
-            ..Commit::default()
-        })
-        .await,
-    )
+    version(rig.commit(Commit { changes: vec![change(stream, payload)], ..Commit::default() }).await)
 }
 
 async fn next(events: &mut WatchStream) -> Result<WatchEvent, StoreError> {
     let event = tokio::time::timeout(PATIENCE, events.next()).await;
-    event
-        .expect("an event that was committed does not come")
-        .expect("a watch does not end by itself")
+    event.expect("an event that was committed does not come").expect("a watch does not end by itself")
 }
 
 async fn expect(events: &mut WatchStream, version: Version, payload: &str) {
     let event = next(events).await.expect("an event");
-    assert_eq!(
-        (event.version, &event.payload[..]),
-        (version, payload.as_bytes()),
-        "the next event of the stream"
-    );
+    assert_eq!((event.version, &event.payload[..]), (version, payload.as_bytes()), "the next event of the stream");
 }
 
 /// What is kept comes first, beginning right after the cursor.
@@ -84,10 +69,7 @@ pub async fn a_watch_goes_on_as_commits_come(rig: Rig) {
         let version = tell(&rig, "s", &round.to_string()).await;
         let (rest, event) = waiting.await.expect("the watcher goes on");
         let event = event.expect("an event");
-        assert_eq!(
-            (event.version, event.payload),
-            (version, Bytes::from(round.to_string()))
-        );
+        assert_eq!((event.version, event.payload), (version, Bytes::from(round.to_string())));
         events = rest;
     }
 }
@@ -99,10 +81,7 @@ pub async fn streams_and_homes_are_separate(rig: Rig) {
     let mut b = watch(&rig, "b", None).await;
     let mut there = watch(&other, "a", None).await;
     tell(&other, "b", "noise").await;
-    let both = Commit {
-        changes: vec![change("a", "1"), change("b", "2")],
-        ..Commit::default()
-    };
+    let both = Commit { changes: vec![change("a", "1"), change("b", "2")], ..Commit::default() };
     let first = version(rig.commit(both).await);
     let elsewhere = tell(&other, "a", "3").await;
     let second = tell(&rig, "b", "4").await;
@@ -117,33 +96,14 @@ pub async fn streams_and_homes_are_separate(rig: Rig) {
 /// Refused commits leave no event; a resend leaves no second one.
 pub async fn only_what_was_committed_is_seen_and_once(rig: Rig) {
     let mut events = watch(&rig, "s", None).await;
-    let said = |payload: &str| Commit {
-        changes: vec![change("s", payload)],
-        ..Commit::default()
-    };
-    rig.commit(Commit {
-        guards: vec![Guard::Present(key("never"))],
-        ..said("refused")
-    })
-    .await;
-    let sent = Commit {
-        ticket: ticket(1, 1),
-        ..said("once")
-    };
+    let said = |payload: &str| Commit { changes: vec![change("s", payload)], ..Commit::default() };
+    rig.commit(Commit { guards: vec![Guard::Present(key("never"))], ..said("refused") }).await;
+    let sent = Commit { ticket: ticket(1, 1), ..said("once") };
     let first = version(rig.commit(sent.clone()).await);
     version(rig.commit(sent.clone()).await);
     let second = tell(&rig, "s", "last").await;
-    version(
-        rig.commit(Commit {
-            ticket: ticket(1, 2),
-            ..said("third")
-        })
-        .await,
-    );
-    assert!(matches!(
-        rig.try_commit(sent).await,
-        Err(StoreError::LaneClosed)
-    ));
+    version(rig.commit(Commit { ticket: ticket(1, 2), ..said("third") }).await);
+    assert!(matches!(rig.try_commit(sent).await, Err(StoreError::LaneClosed)));
     expect(&mut events, first, "once").await;
     expect(&mut events, second, "last").await;
     assert_eq!(next(&mut events).await.expect("an event").payload, "third");
@@ -185,16 +145,8 @@ pub async fn concurrent_writers_leave_no_gap(rig: Rig) {
         told.extend(writer.await.expect("a writer ends"));
     }
     told.sort();
-    assert_eq!(
-        early.await.expect("the early watcher ends"),
-        told,
-        "a watcher from before the writers"
-    );
-    assert_eq!(
-        late.await.expect("the late watcher ends"),
-        told,
-        "a watcher that began in between"
-    );
+    assert_eq!(early.await.expect("the early watcher ends"), told, "a watcher from before the writers");
+    assert_eq!(late.await.expect("the late watcher ends"), told, "a watcher that began in between");
 }
 
 /// A cursor far behind gives everything or says that it can't; never something in between.
@@ -203,10 +155,7 @@ pub async fn many_commits_are_complete_or_compacted(rig: Rig) {
     let start = rig.snapshot().await;
     let mut told = Vec::new();
     for round in 0..COMMITS {
-        told.push((
-            tell(&rig, "s", &round.to_string()).await,
-            Bytes::from(round.to_string()),
-        ));
+        told.push((tell(&rig, "s", &round.to_string()).await, Bytes::from(round.to_string())));
     }
     let stream = Bytes::from_static(b"s");
     let mut events = match rig.store.watch(&rig.home, stream, Some(start)).await {
@@ -215,16 +164,9 @@ pub async fn many_commits_are_complete_or_compacted(rig: Rig) {
     };
     for (index, expected) in told.iter().enumerate() {
         match next(&mut events).await {
-            Ok(event) => assert_eq!(
-                (event.version, event.payload),
-                *expected,
-                "event {index} of {COMMITS}"
-            ),
+            Ok(event) => assert_eq!((event.version, event.payload), *expected, "event {index} of {COMMITS}"),
             Err(StoreError::Compacted) => {
-                assert!(
-                    events.next().await.is_none(),
-                    "a watch ends after its first error"
-                );
+                assert!(events.next().await.is_none(), "a watch ends after its first error");
                 return;
             }
             Err(error) => panic!("{error:?}"),
