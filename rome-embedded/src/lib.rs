@@ -1,1 +1,212 @@
-//! rome-embedded
+//! The embedded store: one file, one process, nothing to install.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), rome_core::store::StoreError> {
+//! let store = rome_embedded::EmbeddedStore::open("cloud.rome".as_ref())?;
+//! # Ok(()) }
+//! ```
+//!
+//! The file is a redb database; the `layout` module says what lies in it. Reads run on the newest committed snapshot, at once and in the
+//! caller's task where they are short. Commits go through one writer thread that batches them, so that those which wait at the same time
+//! share one fsync. What was acknowledged survives a crash of the process or of the machine, unless the store was opened with
+//! [`EmbeddedStore::open_async`].
+//!
+//! A second process, or a second open in the same process, is refused with [`StoreError::Unsuitable`].
+
+mod batch;
+mod error;
+#[cfg(test)]
+mod faults;
+mod layout;
+mod shared;
+mod view;
+mod watch;
+mod writer;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use layout::{ENTRIES, EVENTS, FORMAT, FORMAT_KEY, HOMES, LANES, META, SPACES, STREAMS};
+use redb::{Database, ReadableTable, TableHandle};
+use rome_core::store::{
+    Capabilities, Commit, CommitOutcome, Durability, HomeId, ReadOutcome, ReadRequest, Store, StoreError, Version,
+    WatchStream, rules,
+};
+use shared::{Shared, Snapshot, guarded};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+use view::Stop;
+use writer::{Job, Opener, Writer};
+
+pub use batch::EVENTS_KEPT;
+pub use writer::FLUSH_INTERVAL;
+
+/// Memory for cached pages, in bytes.
+const CACHE_BYTES: usize = 64 << 20;
+/// Files up to this size are verified page by page when they are opened; the engine verifies larger ones only after a crash.
+const VERIFIED_BYTES: u64 = 256 << 20;
+/// A read that looks at more entries than this moves to a thread that may take its time.
+const INLINE_ENTRIES: usize = 256;
+
+/// A store in one file of this process.
+pub struct EmbeddedStore {
+    path: PathBuf,
+    capabilities: Capabilities,
+    shared: Arc<Shared>,
+    /// None only while it is dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedStore {
+    /// Opens or creates the file; an acknowledged commit is on disk.
+    ///
+    /// # Errors
+    /// `Unsuitable` where the file is open elsewhere or is no file of this store, `Corrupt` where it is damaged, `Denied`, `Full` and
+    /// `Unavailable` as the file system says.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, Durability::Fsync)
+    }
+
+    /// Opens or creates the file; an acknowledged commit is on disk within [`FLUSH_INTERVAL`], and a crash or a failing disk loses at most the
+    /// commits of that time. It never loses a commit that another, kept one followed.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_async(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, Durability::Async)
+    }
+
+    fn open_with(path: &Path, durability: Durability) -> Result<Self, StoreError> {
+        let file = path.to_owned();
+        Self::start(path, Box::new(move || open_file(&file)), durability)
+    }
+
+    fn start(path: &Path, opener: Opener, durability: Durability) -> Result<Self, StoreError> {
+        let database = opener()?;
+        let shared = Arc::new(Shared::new(Snapshot::of(&database)?));
+        let (sender, jobs) = mpsc::channel();
+        let writer = Writer { database: Some(database), opener, shared: shared.clone(), durability, jobs };
+        let thread = std::thread::Builder::new().name("rome-embedded".into());
+        let writer = thread.spawn(move || writer.run()).map_err(|error| error::unavailable(error.to_string()))?;
+        let capabilities = Capabilities {
+            engine: "embedded",
+            follow: true,
+            snapshots: false,
+            max_guards: 1 << 17,
+            max_writes: 1 << 17,
+            max_reads: 1 << 17,
+            max_commit_bytes: 64 << 20,
+            durability,
+        };
+        Ok(Self { path: path.to_owned(), capabilities, shared, jobs: Some(sender), writer: Some(writer) })
+    }
+
+    fn lost(&self) -> StoreError {
+        StoreError::Undetermined { address: self.path.display().to_string(), reason: "the writer has stopped".into() }
+    }
+}
+
+/// Opens a file, and makes sure that it is one of ours.
+fn open_file(path: &Path) -> Result<Database, StoreError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder.set_check_integrity_on_open(std::fs::metadata(path).is_ok_and(|file| file.len() <= VERIFIED_BYTES));
+    guarded(|| {
+        let database = builder.create(path).map_err(|error| error::opening(path, error))?;
+        prepare(&database, path)?;
+        Ok(database)
+    })
+}
+
+/// Creates the tables in a new file; refuses a file of another program or format.
+fn prepare(database: &Database, path: &Path) -> Result<(), StoreError> {
+    let unsuitable = |reason: &str| StoreError::Unsuitable(format!("{}: {reason}", path.display()));
+    let transaction = database.begin_write().map_err(error::transaction)?;
+    let tables: Vec<_> = transaction.list_tables().map_err(error::storage)?.map(|t| t.name().to_owned()).collect();
+    if !tables.is_empty() && !tables.iter().any(|name| name == META.name()) {
+        return Err(unsuitable("a database of another program"));
+    }
+    {
+        let mut meta = transaction.open_table(META).map_err(error::table)?;
+        let format = meta.get(FORMAT_KEY).map_err(error::storage)?.map(|format| format.value().to_vec());
+        match format.as_deref() {
+            None => {
+                meta.insert(FORMAT_KEY, FORMAT).map_err(error::storage)?;
+            }
+            Some(FORMAT) => return Ok(()),
+            Some(other) => {
+                let format = String::from_utf8_lossy(other).into_owned();
+                return Err(unsuitable(&format!("written in format {format}, which this version does not read")));
+            }
+        }
+    }
+    for table in [HOMES, ENTRIES, SPACES, LANES, STREAMS, EVENTS] {
+        transaction.open_table(table).map_err(error::table)?;
+    }
+    transaction.commit().map_err(error::commit)
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for EmbeddedStore {
+    /// Waits for the writer, so that the file may be opened again afterwards.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the embedded store's writer did not end well");
+        }
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
+        rules::check_read(&request, &self.capabilities)?;
+        let snapshot = self.shared.snapshot()?;
+        match guarded(|| snapshot.read(home, &request, INLINE_ENTRIES)) {
+            Ok(outcome) => return Ok(outcome),
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::Exhausted) => {}
+        }
+        let home = home.clone();
+        let reading = tokio::task::spawn_blocking(move || guarded(|| snapshot.read(&home, &request, usize::MAX)));
+        match reading.await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(Stop::Failed(error))) => Err(error),
+            Ok(Err(Stop::Exhausted)) => Err(error::unavailable("a read looked at too much".into())),
+            Err(join) => Err(error::unavailable(join.to_string())),
+        }
+    }
+
+    async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        rules::check_commit(&commit, &self.capabilities)?;
+        let (reply, outcome) = oneshot::channel();
+        let job = Job { home: home.clone(), commit, reply };
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if !sent {
+            return Err(error::unavailable("the writer has stopped".into()));
+        }
+        outcome.await.map_err(|_| self.lost())?
+    }
+
+    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
+        let cursor = match after {
+            Some(cursor) => cursor,
+            None => guarded(|| Ok(self.shared.snapshot()?.home(home)?.map_or(0, |row| row.version)))?,
+        };
+        Ok(watch::watch(&self.shared, home, stream, cursor))
+    }
+}

@@ -5,7 +5,6 @@ use crate::store::{Commit, Read};
 use bytes::Bytes;
 use futures::StreamExt;
 use std::pin::pin;
-use std::task::Poll;
 
 /// Futures are dropped after 0 to this many polls.
 const POLLS: usize = 24;
@@ -14,7 +13,7 @@ const POLLS: usize = 24;
 async fn abandon<T>(future: impl Future<Output = T>, polls: usize) {
     let mut future = pin!(future);
     for _ in 0..polls {
-        if let Poll::Ready(_) = futures::poll!(future.as_mut()) {
+        if futures::poll!(future.as_mut()).is_ready() {
             return;
         }
         tokio::task::yield_now().await;

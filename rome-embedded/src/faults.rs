@@ -1,0 +1,129 @@
+//! A disk that fills up or fails under the store.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::*;
+use parking_lot::Mutex;
+use redb::StorageBackend;
+use rome_core::store::{Read, Write};
+use std::io;
+
+/// A file in memory with a given room, which survives being closed and opened.
+#[derive(Clone, Debug)]
+struct SmallDisk(Arc<Mutex<Disk>>);
+
+#[derive(Debug)]
+struct Disk {
+    bytes: Vec<u8>,
+    room: usize,
+    fails: bool,
+}
+
+impl SmallDisk {
+    fn new(room: usize) -> Self {
+        Self(Arc::new(Mutex::new(Disk { bytes: Vec::new(), room, fails: false })))
+    }
+
+    fn store(&self) -> EmbeddedStore {
+        let disk = self.clone();
+        let opener = move || {
+            let database = Database::builder()
+                .create_with_backend(disk.clone())
+                .map_err(|error| error::opening("disk".as_ref(), error))?;
+            prepare(&database, "disk".as_ref())?;
+            Ok(database)
+        };
+        EmbeddedStore::start("disk".as_ref(), Box::new(opener), Durability::Fsync).unwrap()
+    }
+}
+
+impl StorageBackend for SmallDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().bytes.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let disk = self.0.lock();
+        let offset = offset as usize;
+        let found = disk.bytes.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        if len as usize > disk.room {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        disk.bytes.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.0.lock().fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let offset = offset as usize;
+        self.0.lock().bytes[offset..offset + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+fn key(number: usize) -> Bytes {
+    Bytes::from([&7u32.to_be_bytes()[..], &(number as u64).to_be_bytes()].concat())
+}
+
+fn put(number: usize) -> Commit {
+    let value = Bytes::from(vec![b'x'; 64 << 10]);
+    Commit { writes: vec![Write::Put(key(number), value)], ..Commit::default() }
+}
+
+async fn has(store: &EmbeddedStore, number: usize) -> bool {
+    let request = ReadRequest { reads: vec![Read::Point(key(number))], ..ReadRequest::default() };
+    match store.read(&HomeId::new("h"), request).await.unwrap() {
+        ReadOutcome::Answer(response) => !response.results[0].entries.is_empty(),
+        conflict => panic!("{conflict:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_room_heals_it() {
+    let disk = SmallDisk::new(4 << 20);
+    let store = disk.store();
+    let home = HomeId::new("h");
+    let mut stored = 0;
+    let refused = loop {
+        match store.commit(&home, put(stored)).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
+    assert!(stored > 0);
+    disk.0.lock().room = 64 << 20;
+    store.commit(&home, put(stored + 1)).await.expect("there is room again");
+    for number in 0..stored {
+        assert!(has(&store, number).await, "commit {number} of {stored} was acknowledged");
+    }
+    assert!(!has(&store, stored).await, "a refused commit wrote something");
+    assert!(has(&store, stored + 1).await);
+}
+
+#[tokio::test]
+async fn a_failing_disk_leaves_a_commit_undetermined() {
+    let disk = SmallDisk::new(64 << 20);
+    let store = disk.store();
+    let home = HomeId::new("h");
+    store.commit(&home, put(1)).await.unwrap();
+    disk.0.lock().fails = true;
+    let lost = store.commit(&home, put(2)).await.unwrap_err();
+    assert!(matches!(lost, StoreError::Undetermined { .. }), "{lost:?}");
+    let refused = store.commit(&home, put(3)).await.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Unavailable { .. }),
+        "nothing can be sent to a disk that is gone: {refused:?}"
+    );
+    disk.0.lock().fails = false;
+    store.commit(&home, put(4)).await.expect("the disk is back");
+    assert!(has(&store, 1).await && has(&store, 4).await && !has(&store, 3).await);
+}
