@@ -110,6 +110,13 @@ impl Attempt<'_> {
         }
     }
 
+    /// The error where finding out what became of the commit failed. Without a lane it is known: nothing.
+    fn unresolved(&self, failure: Failure) -> StoreError {
+        let address = self.connection.address();
+        let error = failure.into_read_error(address);
+        if self.lane.is_some() { Failure::Lost(error.to_string()).into_commit_error(address) } else { error }
+    }
+
     fn tree(&self, held: &HeldCounters, sums: &Sums) -> Result<Tree<'_>, StoreError> {
         let guards = compile(self.keys, &self.commit.guards);
         let (mut writes, outcome) = match sums {
@@ -187,15 +194,14 @@ impl Attempt<'_> {
     /// After a poisoned transaction: a guard, or a counter, and nothing was written.
     async fn diagnose(&self, held: &mut HeldCounters) -> Result<Sent, StoreError> {
         let guards = &self.commit.guards;
-        let failing =
-            first_failing(self.connection, self.keys, guards, None).await.map_err(|failure| self.error(failure))?;
-        // With all guards holding and no counters, a gc floor or a key that came and went failed a range, or else the state has
-        // changed in between: then the commit may go through now.
-        let blamed = if held.is_empty() { failing.or_else(|| oldest_range(guards)) } else { failing };
-        let Some(guard) = blamed else {
-            held.forget();
-            return Ok(Sent::Again);
-        };
+        let failing = first_failing(self.connection, self.keys, guards, None)
+            .await
+            .map_err(|failure| self.unresolved(failure))?;
+        // With all guards and counters as they should be, a gc floor or a key that came and went failed a range; or else the state has
+        // changed in between, and then the commit may go through now.
+        let moved = failing.is_none() && held.reload(self.connection).await?;
+        let blamed = if moved { None } else { failing.or_else(|| oldest_range(guards)) };
+        let Some(guard) = blamed else { return Ok(Sent::Again) };
         let Some(lane) = &self.lane else {
             return Ok(Sent::Outcome(CommitOutcome::Conflict { guard }));
         };
@@ -203,7 +209,7 @@ impl Attempt<'_> {
             .when([lane.open()])
             .and_then([lane.record(Recorded::Conflict { guard: Some(guard) })])
             .or_else([lane.get()]);
-        let response = self.connection.txn(record, Resend::Safe).await.map_err(|failure| self.error(failure))?;
+        let response = self.connection.txn(record, Resend::Safe).await.map_err(|failure| self.unresolved(failure))?;
         if response.succeeded() {
             return Ok(Sent::Outcome(CommitOutcome::Conflict { guard }));
         }
@@ -216,7 +222,7 @@ impl Attempt<'_> {
             return Err(self.error(Failure::NoSpace));
         };
         let stored = self.connection.get(lane.key().to_vec(), etcd_client::GetOptions::new()).await;
-        match lane.find(&stored.map_err(|_| self.error(Failure::Lost(no_space().to_string())))?)? {
+        match lane.find(&stored.map_err(|failure| self.unresolved(failure))?)? {
             Found::Before => Err(no_space()),
             found => self.stored(found).await,
         }

@@ -23,8 +23,10 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::fro
 /// The pause before the second attempt; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-/// The largest answer that is accepted. etcd bounds requests, not answers; 4,096 entries of a large table exceed the library's 4 MiB.
-const LARGEST_ANSWER_BYTES: usize = 1 << 30;
+/// The largest answer to a call that is accepted, above what any commit's single value can be.
+pub(crate) const LARGEST_ANSWER_BYTES: usize = 16 << 20;
+/// The largest message of a watch: all changes of one revision.
+const LARGEST_EVENT_BYTES: usize = 16 << 20;
 
 /// Whether a call whose reply was lost may be sent again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +66,7 @@ impl Connection {
             .map_err(|failure| failure.into_read_error(&address))?;
         let connection = Self {
             kv: client.kv_client().max_decoding_message_size(LARGEST_ANSWER_BYTES),
-            watch: client.watch_client().max_decoding_message_size(LARGEST_ANSWER_BYTES),
+            watch: client.watch_client().max_decoding_message_size(LARGEST_EVENT_BYTES),
             client,
             address,
             call_timeout: config.call_timeout,

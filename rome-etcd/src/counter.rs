@@ -11,7 +11,7 @@
 use crate::connection::Connection;
 use crate::errors::Failure;
 use crate::keyspace::Keyspace;
-use crate::read::{Get, read_state};
+use crate::state::{Get, read_state};
 use etcd_client::{Compare, CompareOp, GetOptions, GetResponse, TxnOp};
 use parking_lot::Mutex;
 use rome_core::store::{StoreError, Write};
@@ -31,7 +31,7 @@ pub(crate) struct Counters {
 }
 
 /// A counter as last seen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Known {
     /// 0 where it does not exist.
     revision: i64,
@@ -88,17 +88,14 @@ impl Counters {
 }
 
 impl HeldCounters {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Reads the counters that are not known.
     pub(crate) async fn load(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let unknown: Vec<_> = self.0.iter_mut().filter(|held| held.slot.is_none()).collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        let gets = unknown.iter().map(|held| Get { key: held.key.clone(), options: GetOptions::new() }).collect();
+        let gets =
+            unknown.iter().map(|held| Get { key: held.key.clone(), options: GetOptions::new(), limit: 1 }).collect();
         let state = read_state(connection, gets, None)
             .await
             .map_err(|failure: Failure| failure.into_read_error(connection.address()))?;
@@ -114,6 +111,15 @@ impl HeldCounters {
             *held.slot = Some(decode(answer)?);
         }
         Ok(())
+    }
+
+    /// Reads all counters anew; whether any has moved.
+    pub(crate) async fn reload(&mut self, connection: &Connection) -> Result<bool, StoreError> {
+        let known = |held: &HeldCounters| held.0.iter().map(|held| *held.slot).collect::<Vec<_>>();
+        let before = known(self);
+        self.forget();
+        self.load(connection).await?;
+        Ok(known(self) != before)
     }
 
     /// Forgets what is known, so that it is read anew.

@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Busy(String),
     /// It may have been carried out.
     Lost(String),
+    /// Its answer is larger than is accepted.
+    AnswerTooLarge(String),
     /// It asked for a revision that is compacted.
     Compacted,
     /// It asked for a revision that does not exist yet; nothing was done.
@@ -31,7 +33,7 @@ impl Failure {
     /// The error of a call that writes nothing.
     pub(crate) fn into_read_error(self, address: &str) -> StoreError {
         match self {
-            Self::NotSent(reason) | Self::Busy(reason) | Self::Lost(reason) => {
+            Self::NotSent(reason) | Self::Busy(reason) | Self::Lost(reason) | Self::AnswerTooLarge(reason) => {
                 StoreError::Unavailable { address: address.to_owned(), reason }
             }
             Self::Compacted => StoreError::Compacted,
@@ -44,7 +46,9 @@ impl Failure {
     /// The error of a commit.
     pub(crate) fn into_commit_error(self, address: &str) -> StoreError {
         match self {
-            Self::Lost(reason) => StoreError::Undetermined { address: address.to_owned(), reason },
+            Self::Lost(reason) | Self::AnswerTooLarge(reason) => {
+                StoreError::Undetermined { address: address.to_owned(), reason }
+            }
             Self::NoSpace => StoreError::Undetermined {
                 address: address.to_owned(),
                 reason: "the database is full, and the commit had no ticket to find out with".to_owned(),
@@ -78,6 +82,9 @@ fn classify_status(status: &Status) -> Failure {
         return Failure::NotSent(reason);
     }
     match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted if message.contains("decoded message length too large") => {
+            Failure::AnswerTooLarge(message.to_owned())
+        }
         Code::OutOfRange if message.contains("compacted") => Failure::Compacted,
         Code::OutOfRange if message.contains("future revision") => Failure::FutureRevision,
         Code::ResourceExhausted if message.contains("database space exceeded") => Failure::NoSpace,

@@ -24,7 +24,7 @@
 
 use crate::keyspace::{Interval, Keyspace};
 use crate::limits::{OPERATION_BYTES, key_bytes};
-use crate::read::Get;
+use crate::state::Get;
 use etcd_client::{Compare, CompareOp, GetOptions, GetResponse};
 use rome_core::store::{Guard, Version};
 
@@ -102,7 +102,7 @@ impl Comparisons {
 pub(crate) fn probe(keys: &Keyspace, guard: &Guard) -> Option<Get> {
     match guard {
         Guard::Version { key, .. } | Guard::Absent(key) | Guard::Present(key) => {
-            Some(Get { key: keys.data(key), options: GetOptions::new().with_keys_only() })
+            Some(Get { key: keys.data(key), options: GetOptions::new().with_keys_only(), limit: 1 })
         }
         Guard::Range { range, .. } if range.is_empty() => None,
         Guard::Range { range, since, count } => {
@@ -111,9 +111,9 @@ pub(crate) fn probe(keys: &Keyspace, guard: &Guard) -> Option<Get> {
             let options = match count {
                 0 => options.with_count_only(),
                 // What is newer than `since`, one key of it; the answer's count is the range's, whatever the filter.
-                _ => options.with_min_mod_revision(revision(since.saturating_add(1))).with_keys_only().with_limit(1),
+                _ => options.with_min_mod_revision(revision(since.saturating_add(1))).with_keys_only(),
             };
-            Some(Get { key: from, options })
+            Some(Get { key: from, options, limit: 1 })
         }
     }
 }

@@ -13,7 +13,7 @@
 //! transaction that writes `g`: the index is [`UNNAMED`], and whoever needs it probes the guards at that revision.
 
 use crate::keyspace::Keyspace;
-use crate::read::malformed;
+use crate::state::malformed;
 use etcd_client::{Compare, CompareOp, GetResponse, KeyValue, TxnOp};
 use rome_core::store::{CommitOutcome, LaneTicket, StoreError};
 

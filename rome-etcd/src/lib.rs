@@ -10,7 +10,7 @@
 //! | `connection`, `errors` | time limits, resends, what a failure means |
 //! | `limits` | what is refused before it is sent |
 //! | `guard` | guards as comparisons and as probes |
-//! | `read` | reads of one state |
+//! | `read`, `state`, `page` | reads of one state |
 //! | `commit`, `tree`, `lane`, `counter` | one transaction for each commit, exactly once |
 //! | `watch` | change streams |
 //! | `sweeper` | removal of old tombstones |
@@ -30,7 +30,9 @@ mod guard;
 mod keyspace;
 mod lane;
 mod limits;
+mod page;
 mod read;
+mod state;
 mod sweeper;
 mod tree;
 pub mod url;
@@ -41,6 +43,7 @@ use bytes::Bytes;
 use connection::Connection;
 use counter::Counters;
 use keyspace::Keyspace;
+use page::PageSizes;
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, HomeId, ReadOutcome, ReadRequest, Store, StoreError, Version, WatchStream,
 };
@@ -56,6 +59,7 @@ pub struct EtcdStore {
     connection: Arc<Connection>,
     namespace: String,
     counters: Counters,
+    pages: PageSizes,
     sweeper: Arc<Sweeper>,
     sweeping: JoinHandle<()>,
 }
@@ -78,7 +82,14 @@ impl EtcdStore {
         let (weak_connection, weak_sweeper) = (Arc::downgrade(&connection), Arc::downgrade(&sweeper));
         let period = config.tombstone_retention;
         let sweeping = tokio::spawn(sweeper::run(weak_connection, weak_sweeper, config.namespace.clone(), period));
-        Ok(Self { connection, namespace: config.namespace, counters: Counters::default(), sweeper, sweeping })
+        Ok(Self {
+            connection,
+            namespace: config.namespace,
+            counters: Counters::default(),
+            pages: PageSizes::default(),
+            sweeper,
+            sweeping,
+        })
     }
 
     /// Removes the marks of deletions up to version `floor` in `home` and returns how many. Range guards with a `since` before `floor` conflict from
@@ -117,7 +128,7 @@ impl Store for EtcdStore {
     }
 
     async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
-        read::read(&self.connection, &self.keyspace(home)?, &request).await
+        read::read(&self.connection, &self.pages, &self.keyspace(home)?, &request).await
     }
 
     async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {

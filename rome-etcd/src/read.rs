@@ -1,74 +1,25 @@
-//! Reads: any number of range reads from one state of the store.
-//!
-//! Up to 128 travel in one read-only transaction, which etcd answers from one revision without writing its log. Longer requests take
-//! several RPCs: the first is answered from the newest state, whose revision is in the answer, and the rest ask for that revision.
+//! Read requests as range reads of one [`state`](crate::state).
 //!
 //! The guards of a guarded read are probes among the reads, evaluated here, so that they are tested in exactly the state that is read,
-//! also an old one. etcd has no limit in bytes: a range is cut by entries only.
+//! also an old one.
 //!
 //! A descending range makes etcd read the whole range and sort it, even for one entry; ascending ones cost what they return.
 
-use crate::connection::{Connection, Resend};
+use crate::connection::Connection;
 use crate::errors::Failure;
 use crate::guard::{holds, probe, revision};
 use crate::keyspace::{Interval, Keyspace};
-use crate::limits::{CAPABILITIES, TXN_OPERATIONS};
+use crate::limits::CAPABILITIES;
+use crate::page::PageSizes;
+use crate::state::{Get, State, read_state};
 use bytes::Bytes;
-use etcd_client::{GetOptions, GetResponse, KeyValue, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, GetResponse, KeyValue, SortOrder, SortTarget};
 use rome_core::store::{
     Entry, Guard, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, StoreError, Version, rules,
 };
 
 /// How often a read of the newest state begins anew because the revision it began at was compacted under it.
 const COMPACTION_RETRIES: usize = 3;
-
-/// One range read as etcd has it.
-#[derive(Clone, Debug)]
-pub(crate) struct Get {
-    pub(crate) key: Vec<u8>,
-    pub(crate) options: GetOptions,
-}
-
-/// Answers from one state.
-pub(crate) struct State {
-    /// The revision of the state.
-    pub(crate) revision: i64,
-    /// One for each read, in order.
-    pub(crate) answers: Vec<GetResponse>,
-}
-
-/// Answers `gets` from one state: that of revision `at`, or the newest.
-pub(crate) async fn read_state(connection: &Connection, gets: Vec<Get>, at: Option<i64>) -> Result<State, Failure> {
-    let mut state = State { revision: at.unwrap_or(0), answers: Vec::with_capacity(gets.len()) };
-    for chunk in gets.chunks(TXN_OPERATIONS) {
-        // Zero is etcd's word for the newest.
-        let options = |get: &Get| get.options.clone().with_revision(state.revision);
-        let (header, answers) = match chunk {
-            [get] => {
-                let mut answer = connection.get(get.key.clone(), options(get)).await?;
-                (answer.take_header(), vec![answer])
-            }
-            chunk => {
-                let ops: Vec<_> = chunk.iter().map(|get| TxnOp::get(get.key.clone(), Some(options(get)))).collect();
-                let mut response = connection.txn(Txn::new().and_then(ops), Resend::Safe).await?;
-                let answers = response.op_responses().into_iter().filter_map(|response| match response {
-                    TxnOpResponse::Get(answer) => Some(answer),
-                    _ => None,
-                });
-                (response.take_header(), answers.collect())
-            }
-        };
-        let header = header.ok_or_else(|| malformed("an answer has no header"))?;
-        if answers.len() != chunk.len() {
-            return Err(malformed("an answer has too few results"));
-        }
-        if state.revision == 0 {
-            state.revision = header.revision();
-        }
-        state.answers.extend(answers);
-    }
-    Ok(state)
-}
 
 /// The index of the first guard that does not hold at revision `at` (or now).
 pub(crate) async fn first_failing(
@@ -98,18 +49,19 @@ pub(crate) async fn newest_revision(connection: &Connection, keys: &Keyspace) ->
 
 /// A read that costs next to nothing, for its header.
 fn nothing(keys: &Keyspace) -> Get {
-    Get { key: keys.gc_floor(0), options: GetOptions::new().with_count_only() }
+    Get { key: keys.gc_floor(0), options: GetOptions::new().with_count_only(), limit: 0 }
 }
 
 /// Answers a read request.
 pub(crate) async fn read(
     connection: &Connection,
+    pages: &PageSizes,
     keys: &Keyspace,
     request: &ReadRequest,
 ) -> Result<ReadOutcome, StoreError> {
     rules::check_read(request, &CAPABILITIES)?;
     let probes: Vec<_> = request.guards.iter().map(|guard| probe(keys, guard)).collect();
-    let reads: Vec<_> = request.reads.iter().map(|read| compile(keys, read, request.limits)).collect();
+    let reads: Vec<_> = request.reads.iter().map(|read| compile(pages, keys, read, request.limits)).collect();
     let mut gets: Vec<_> = probes.iter().chain(&reads).flatten().cloned().collect();
     if gets.is_empty() {
         gets.push(nothing(keys));
@@ -121,7 +73,7 @@ pub(crate) async fn read(
     let probed = probes.iter().flatten().count();
     let mut answers = state.answers.drain(..).skip(probed);
     let results = reads.iter().map(|read| match read {
-        Some(_) => answers.next().map(|answer| result(keys, answer)).unwrap_or_default(),
+        Some(_) => answers.next().map(|answer| result(pages, keys, answer)).unwrap_or_default(),
         None => ReadResult::default(),
     });
     let results = results.collect();
@@ -146,29 +98,31 @@ async fn read_snapshot(connection: &Connection, gets: Vec<Get>, at: Option<Versi
 }
 
 /// The etcd read for a read; none where the answer is empty whatever is stored.
-fn compile(keys: &Keyspace, read: &Read, limits: ReadLimits) -> Option<Get> {
+fn compile(pages: &PageSizes, keys: &Keyspace, read: &Read, limits: ReadLimits) -> Option<Get> {
     let (range, limit, reverse) = match read {
-        Read::Point(key) => return Some(Get { key: keys.data(key), options: GetOptions::new() }),
+        Read::Point(key) => return Some(Get { key: keys.data(key), options: GetOptions::new(), limit: 0 }),
         Read::Range { range, limit, reverse } | Read::Follow { range, limit, reverse } => (range, limit, *reverse),
     };
-    let entries = limit.unwrap_or(usize::MAX).min(limits.entries.max(1));
+    let entries = limit.unwrap_or(usize::MAX).min(pages.entries(&range.from, limits));
     // Zero is etcd's word for no limit.
     if range.is_empty() || entries == 0 {
         return None;
     }
     let Interval { from, to } = keys.data_range(range);
-    let mut options = GetOptions::new().with_range(to).with_limit(i64::try_from(entries).unwrap_or(i64::MAX));
+    let mut options = GetOptions::new().with_range(to);
     if reverse {
         options = options.with_sort(SortTarget::Key, SortOrder::Descend);
     }
-    Some(Get { key: from, options })
+    Some(Get { key: from, options, limit: i64::try_from(entries).unwrap_or(i64::MAX) })
 }
 
-fn result(keys: &Keyspace, mut answer: GetResponse) -> ReadResult {
+fn result(pages: &PageSizes, keys: &Keyspace, mut answer: GetResponse) -> ReadResult {
     let cut = answer.more();
     let entries: Vec<_> = answer.take_kvs().into_iter().map(|kv| entry(keys, kv)).collect();
     let more = entries.last().filter(|_| cut).map(|entry| entry.key.clone());
-    ReadResult { entries, more }
+    let result = ReadResult { entries, more };
+    pages.learn(&result);
+    result
 }
 
 fn entry(keys: &Keyspace, kv: KeyValue) -> Entry {
@@ -177,9 +131,4 @@ fn entry(keys: &Keyspace, kv: KeyValue) -> Entry {
     let mut key = Bytes::from(key);
     let key = key.split_off(keys.overhead().min(key.len()));
     Entry { key, version, value: Bytes::from(value), target: None }
-}
-
-/// The failure of an answer that etcd never gives.
-pub(crate) fn malformed(what: &str) -> Failure {
-    Failure::Refused(StoreError::Corrupt(format!("etcd's answer is malformed: {what}")))
 }

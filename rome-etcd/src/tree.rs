@@ -26,7 +26,7 @@
 use crate::errors::Failure;
 use crate::lane::{Found, Lane};
 use crate::limits::TXN_OPERATIONS;
-use crate::read::malformed;
+use crate::state::malformed;
 use etcd_client::{Compare, GetOptions, GetResponse, Txn, TxnOp, TxnOpResponse, TxnResponse};
 
 /// Comparisons or operations in each sibling, and siblings at most, in the poisoned shape.

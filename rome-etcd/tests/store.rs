@@ -9,7 +9,8 @@ use futures::StreamExt;
 use rome_core::store::{
     Change, Commit, CommitOutcome, Guard, Read, ReadLimits, ReadOutcome, ReadRequest, Store, StoreError, Version, Write,
 };
-use rome_etcd::EtcdStore;
+use rome_etcd::{EtcdConfig, EtcdStore};
+use std::time::Duration;
 use support::*;
 
 fn unchanged(since: Version, count: u64) -> Guard {
@@ -83,6 +84,36 @@ async fn a_late_sweeper_lowers_no_floor_and_removes_no_newer_tombstone() {
     assert!(is_conflict(commit(store, vec![unchanged(before, 301)], vec![put("x", "1")]).await));
     assert!(is_conflict(commit(store, vec![unchanged(first, 151)], vec![put("x", "1")]).await));
     committed(store, vec![unchanged(second, 1)], vec![put("x", "1")]).await;
+}
+
+#[tokio::test]
+async fn the_background_sweeper_removes_tombstones() {
+    let fixture = fixture().await;
+    let config =
+        EtcdConfig { tombstone_retention: Duration::from_millis(20), ..EtcdConfig::parse(&fixture.url).unwrap() };
+    let sweeping = EtcdStore::open(config).await.unwrap();
+    committed(&fixture.store, vec![], vec![put("a", "1"), put("b", "1")]).await;
+    let before = now(&fixture.store).await;
+    committed(&sweeping, vec![], vec![delete("b"), put("b2", "1")]).await;
+    committed(&fixture.store, vec![], vec![delete("b2"), put("b", "1")]).await;
+    // The range looks as it did, in count; only tombstones and floor tell. Both stay conflicts, before and after the sweep.
+    let swept = async {
+        while fixture.store.sweep(&home(), 0).await.is_ok() && tombstones(&fixture).await > 0 {
+            assert!(is_conflict(commit(&fixture.store, vec![unchanged(before, 2)], vec![put("x", "1")]).await));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), swept).await.unwrap();
+    assert!(is_conflict(commit(&fixture.store, vec![unchanged(before, 2)], vec![put("x", "1")]).await));
+    let since = now(&fixture.store).await;
+    committed(&fixture.store, vec![unchanged(since, 2)], vec![put("x", "1")]).await;
+}
+
+async fn tombstones(fixture: &Fixture) -> i64 {
+    let config = EtcdConfig::parse(&fixture.url).unwrap();
+    let mut client = etcd_client::Client::connect(&config.endpoints, None).await.unwrap();
+    let prefix = format!("{}\0{}\0t", config.namespace, home());
+    let options = etcd_client::GetOptions::new().with_prefix().with_count_only();
+    client.get(prefix, Some(options)).await.unwrap().count()
 }
 
 #[tokio::test]
@@ -335,6 +366,30 @@ async fn more_reads_than_one_rpc_takes_come_from_one_state() {
         }
     };
     tokio::join!(writing, reading);
+}
+
+/// 40 MB in one request: more than is accepted in one answer.
+#[tokio::test]
+async fn large_answers_come_in_pages_and_parts() {
+    let fixture = fixture().await;
+    let store = &fixture.store;
+    let names: Vec<_> = (10..50).map(|n| n.to_string()).collect();
+    for name in &names {
+        committed(store, vec![], vec![Write::Put(key(name), Bytes::from(vec![1; 1_000_000]))]).await;
+    }
+    let reads = names.iter().map(|name| Read::Point(key(name))).collect();
+    let results = answer(store, ReadRequest { reads, ..ReadRequest::default() }).await.results;
+    assert!(results.iter().all(|result| result.entries[0].value.len() == 1_000_000));
+    let mut left = whole_space();
+    let mut seen = 0;
+    loop {
+        let reads = vec![Read::Range { range: left.clone(), limit: None, reverse: false }];
+        let page = answer(store, ReadRequest { reads, ..ReadRequest::default() }).await.results.remove(0);
+        seen += page.entries.len();
+        let Some(last) = page.more else { break };
+        left.from = Bytes::from([&last[..], &[0]].concat());
+    }
+    assert_eq!(seen, names.len());
 }
 
 #[tokio::test]
