@@ -43,6 +43,8 @@ sql_states! {
     NUMERIC_OUT_OF_RANGE = "22003";
     /// datetime field overflow
     DATETIME_OVERFLOW = "22008";
+    /// interval field overflow
+    INTERVAL_OVERFLOW = "22015";
     /// division by zero
     DIVISION_BY_ZERO = "22012";
     /// invalid parameter value

@@ -104,7 +104,7 @@ impl Fault {
                 format!("invalid input syntax for type {type_name}: \"{text}\""),
             ),
             Self::Range if type_name == "interval" => {
-                Error::new(SqlState::DATETIME_OVERFLOW, format!("interval field value out of range: \"{text}\""))
+                Error::new(SqlState::INTERVAL_OVERFLOW, format!("interval field value out of range: \"{text}\""))
             }
             Self::Range => {
                 Error::new(SqlState::DATETIME_OVERFLOW, format!("date/time field value out of range: \"{text}\""))
@@ -557,7 +557,7 @@ mod tests {
         assert_eq!(interval("-0.25 s"), "-00:00:00.25");
         assert_eq!(interval("0"), "00:00:00");
         assert_eq!(interval("2 fortnights"), "22007 invalid input syntax for type interval: \"2 fortnights\"");
-        assert_eq!(interval("999999999999 years"), "22008 interval field value out of range: \"999999999999 years\"");
+        assert_eq!(interval("999999999999 years"), "22015 interval field value out of range: \"999999999999 years\"");
         assert_eq!(interval(""), "22007 invalid input syntax for type interval: \"\"");
     }
 }

@@ -4,7 +4,8 @@ use super::datetime::{parse_date, parse_interval, parse_time, parse_timestamp, p
 use super::{DataType, Value};
 use crate::error::{Error, Result, SqlState};
 use rust_decimal::Decimal;
-use std::str::FromStr;
+use std::iter::Peekable;
+use std::str::{Chars, FromStr};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -163,43 +164,11 @@ fn parse_array(text: &str, element: &DataType) -> Result<Vec<Value>> {
         if items.is_empty() && chars.next_if_eq(&'}').is_some() {
             break;
         }
-        let mut item = String::new();
-        let mut literal = false; // quoted, or with an escape: never NULL, and its blanks count
-        let mut kept = 0; // trailing blanks beyond this length are not part of the item
-        let mut quoted = false;
-        let end = loop {
-            match chars.next() {
-                None => return Err(malformed("Unexpected end of input.")),
-                Some('"') => {
-                    quoted = !quoted;
-                    literal = true;
-                    kept = item.len();
-                }
-                Some('\\') => {
-                    item.push(chars.next().ok_or_else(|| malformed("Unexpected end of input."))?);
-                    literal = true;
-                    kept = item.len();
-                }
-                Some(c) if quoted => {
-                    item.push(c);
-                    kept = item.len();
-                }
-                Some('{') => return Err(Error::unsupported("an array of more than one dimension")),
-                Some(c @ (',' | '}')) => break c,
-                Some(c) => {
-                    item.push(c);
-                    if !c.is_ascii_whitespace() {
-                        kept = item.len();
-                    }
-                }
-            }
-        };
-        item.truncate(kept);
-        if item.is_empty() && !literal {
-            return Err(malformed("Unexpected array element."));
+        if chars.peek() == Some(&'{') {
+            return Err(Error::unsupported("an array of more than one dimension"));
         }
-        let null = !literal && item.eq_ignore_ascii_case("null");
-        items.push(if null { Value::Null } else { Value::from_text(&item, element)? });
+        let (item, end) = array_element(&mut chars).map_err(malformed)?;
+        items.push(item.map_or(Ok(Value::Null), |item| Value::from_text(&item, element))?);
         if end == '}' {
             break;
         }
@@ -208,6 +177,53 @@ fn parse_array(text: &str, element: &DataType) -> Result<Vec<Value>> {
         return Err(malformed("Junk after closing right brace."));
     }
     Ok(items)
+}
+
+/// One element, `None` for NULL, and the comma or brace after it. Only a word without quotes and escapes can be NULL, and only
+/// blanks outside them are cut off at its end. Errors are the detail of the message.
+fn array_element(chars: &mut Peekable<Chars<'_>>) -> Result<(Option<String>, char), &'static str> {
+    const CUT_OFF: &str = "Unexpected end of input.";
+    const UNEXPECTED: &str = "Unexpected array element.";
+    let mut item = String::new();
+    if chars.next_if_eq(&'"').is_some() {
+        loop {
+            match chars.next().ok_or(CUT_OFF)? {
+                '"' => break,
+                '\\' => item.push(chars.next().ok_or(CUT_OFF)?),
+                c => item.push(c),
+            }
+        }
+        while chars.next_if(char::is_ascii_whitespace).is_some() {}
+        return match chars.next().ok_or(CUT_OFF)? {
+            end @ (',' | '}') => Ok((Some(item), end)),
+            _ => Err(UNEXPECTED),
+        };
+    }
+    let mut escaped = false;
+    let mut length = 0; // up to the last character that is no blank
+    let end = loop {
+        match chars.next().ok_or(CUT_OFF)? {
+            end @ (',' | '}') => break end,
+            '"' | '{' => return Err(UNEXPECTED),
+            '\\' => {
+                item.push(chars.next().ok_or(CUT_OFF)?);
+                escaped = true;
+                length = item.len();
+            }
+            c => {
+                item.push(c);
+                if !c.is_ascii_whitespace() {
+                    length = item.len();
+                }
+            }
+        }
+    };
+    item.truncate(length);
+    match item.as_str() {
+        "" => Err(UNEXPECTED),
+        word if !escaped && word.eq_ignore_ascii_case("null") => Ok((None, end)),
+        _ => Ok((Some(item), end)),
+    }
 }
 
 #[cfg(test)]
@@ -263,6 +279,8 @@ mod tests {
         assert_eq!(through("{ 1 , 2 }", &DataType::Array(DataType::Int4.into())), "{1,2}");
         assert_eq!(through("{}", &texts), "{}");
         assert!(through("{a,}", &texts).starts_with("22P02 malformed array literal"));
+        assert!(through("{ \"a\" b }", &texts).starts_with("22P02 malformed array literal"));
+        assert_eq!(through("{a b , \"c\" ,\\,}", &texts), r#"{"a b",c,","}"#);
         assert!(through("{{1}}", &texts).starts_with("0A000"));
     }
 

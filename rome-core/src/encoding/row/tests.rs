@@ -23,7 +23,7 @@ fn read_all(row: &Bytes) {
         all.extend((0..12).map(|id| reader.get(id).map(drop)));
         all
     });
-    for error in results.map_or_else(|error| vec![Err(error)], |all| all).into_iter().filter_map(Result::err) {
+    for error in results.unwrap_or_else(|error| vec![Err(error)]).into_iter().filter_map(Result::err) {
         assert_eq!(error.state(), SqlState::DATA_CORRUPTED);
     }
 }
