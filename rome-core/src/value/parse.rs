@@ -1,6 +1,7 @@
 //! PostgreSQL's text input of every type, with its errors: the literals of a statement, parameters in text format, casts from text.
 
-use super::datetime::{parse_date, parse_interval, parse_time, parse_timestamp, parse_timestamptz};
+use super::datetime::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
+use super::interval::parse_interval;
 use super::{DataType, Value};
 use crate::error::{Error, Result, SqlState};
 use rust_decimal::Decimal;

@@ -4,7 +4,8 @@
 //! `bytea` prints in hex (`\x0a`); timestamps as ISO with microseconds only if there are some; intervals in the `postgres` style;
 //! jsonb with its spacing and key order, json compactly. Input is in [`super::parse`].
 
-use super::datetime::{write_date, write_interval, write_time, write_timestamp};
+use super::datetime::{write_date, write_time, write_timestamp};
+use super::interval::write_interval;
 use super::order::jsonb_pairs;
 use super::{DataType, Value};
 use chrono::DateTime;

@@ -35,7 +35,7 @@ fn order(left: &Value, right: &Value, column: &KeyColumn) -> Ordering {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn bytes_compare_as_values_do(

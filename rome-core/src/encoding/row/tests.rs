@@ -29,7 +29,7 @@ fn read_all(row: &Bytes) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2048))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn every_column_comes_back(columns in any_row()) {
