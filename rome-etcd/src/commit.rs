@@ -1,10 +1,12 @@
 //! Commits: one transaction, sent again with the same ticket while its reply is lost.
 //!
-//! Writes become operations so: a put is a put; a delete is a delete and the put of a tombstone, for range guards; an addition is the put of
-//! a sum (see [`counter`](crate::counter)); a change is a put of its stream's key, which watchers see; and the outcome goes to the lane.
-//! [`tree`](crate::tree) makes one transaction of it all. Its revision is the version of everything that it wrote.
+//! Writes become operations so: a put is a put; a delete is a delete and the put of a tombstone, for range guards; an
+//! addition is the put of a sum (see [`counter`](crate::counter)); a change is a put of its stream's key, which
+//! watchers see; and the outcome goes to the lane. [`tree`](crate::tree) makes one transaction of it all. Its revision
+//! is the version of everything that it wrote.
 //!
-//! A commit that goes through takes one RPC. A conflict takes a second one to find out which guard it was, where there are several.
+//! A commit that goes through takes one RPC. A conflict takes a second one to find out which guard it was, where there
+//! are several.
 
 use crate::connection::{Connection, Resend};
 use crate::counter::{Counters, HeldCounters, Sums};
@@ -171,8 +173,8 @@ impl Attempt<'_> {
         writes + changes + lane
     }
 
-    /// Which guard did not hold at `revision`. Where that can't be told any more (the revision is compacted, the server is away) a likely
-    /// one is named: that there was a conflict is certain.
+    /// Which guard did not hold at `revision`. Where that can't be told any more (the revision is compacted, the server
+    /// is away) a likely one is named: that there was a conflict is certain.
     async fn failed_guard(&self, revision: i64) -> usize {
         let guards = &self.commit.guards;
         if guards.len() <= 1 {
@@ -197,8 +199,8 @@ impl Attempt<'_> {
         let failing = first_failing(self.connection, self.keys, guards, None)
             .await
             .map_err(|failure| self.unresolved(failure))?;
-        // With all guards and counters as they should be, a gc floor or a key that came and went failed a range; or else the state has
-        // changed in between, and then the commit may go through now.
+        // With all guards and counters as they should be, a gc floor or a key that came and went failed a range; or
+        // else the state has changed in between, and then the commit may go through now.
         let moved = failing.is_none() && held.reload(self.connection).await?;
         let blamed = if moved { None } else { failing.or_else(|| oldest_range(guards)) };
         let Some(guard) = blamed else { return Ok(Sent::Again) };
@@ -216,7 +218,8 @@ impl Attempt<'_> {
         self.stored(lane.find_in(&response.op_responses())?).await.map(Sent::Outcome)
     }
 
-    /// After "the database is full": the commit that fills it is carried out and reported so all the same. The lane knows.
+    /// After "the database is full": the commit that fills it is carried out and reported so all the same. The lane
+    /// knows.
     async fn after_no_space(&self) -> Result<CommitOutcome, StoreError> {
         let Some(lane) = &self.lane else {
             return Err(self.error(Failure::NoSpace));

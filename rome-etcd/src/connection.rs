@@ -1,8 +1,8 @@
 //! One client for all calls, with bounded time and resends.
 //!
-//! The client multiplexes every call over one HTTP/2 connection for each member and reconnects by itself. [`Connection::call`] gives a
-//! call its time limit: an attempt that never reached a server is repeated until the time is up; one whose reply was lost only where the
-//! caller says that a repetition is harmless.
+//! The client multiplexes every call over one HTTP/2 connection for each member and reconnects by itself.
+//! [`Connection::call`] gives a call its time limit: an attempt that never reached a server is repeated until the time
+//! is up; one whose reply was lost only where the caller says that a repetition is harmless.
 
 use crate::errors::{Failure, classify, no_space};
 use crate::url::EtcdConfig;
@@ -132,7 +132,8 @@ impl Connection {
     }
 }
 
-/// Repeats `attempt` until it succeeds, is refused, or the deadline passes. If any attempt may have been carried out the failure says so.
+/// Repeats `attempt` until it succeeds, is refused, or the deadline passes. If any attempt may have been carried out
+/// the failure says so.
 async fn attempt_until<T, F, Fut>(deadline: Instant, resend: Resend, attempt: F) -> Result<T, Failure>
 where
     F: Fn() -> Fut,

@@ -1,12 +1,14 @@
 //! Counters: `Add` on a store that can't add.
 //!
-//! A commit with an `Add` compares that each counter is as the client knows it and writes the sum. The comparison is a layer of its own in
-//! the transaction, above the guards and below the lane: where a counter has moved nothing is written, not even the lane, the
-//! answer brings the counters as they are, and the same ticket goes again. To the caller it is one commit, never a conflict.
+//! A commit with an `Add` compares that each counter is as the client knows it and writes the sum. The comparison is a
+//! layer of its own in the transaction, above the guards and below the lane: where a counter has moved nothing is
+//! written, not even the lane, the answer brings the counters as they are, and the same ticket goes again. To the
+//! caller it is one commit, never a conflict.
 //!
-//! Each counter's last known value is kept, behind a lock that is held during the commit: the tasks of one process take turns at a counter
-//! rather than defeat each other, and a process that has a counter to itself needs one RPC. Several counters are locked in order of
-//! their keys. Against other processes the commit is repeated a bounded number of times.
+//! Each counter's last known value is kept, behind a lock that is held during the commit: the tasks of one process take
+//! turns at a counter rather than defeat each other, and a process that has a counter to itself needs one RPC. Several
+//! counters are locked in order of their keys. Against other processes the commit is repeated a bounded number of
+//! times.
 
 use crate::connection::Connection;
 use crate::errors::Failure;

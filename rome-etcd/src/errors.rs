@@ -1,8 +1,9 @@
 //! What a failed RPC means.
 //!
-//! The question that matters for a commit is whether the server may have carried it out. [`Failure`] answers it; the rest of the crate
-//! never looks at a status code. A call that was never sent, or that the server refused by its own word, changed nothing. Everything else
-//! (a broken connection, a time-out here or there, a leader lost in the middle) is *lost*: it may have happened.
+//! The question that matters for a commit is whether the server may have carried it out. [`Failure`] answers it; the
+//! rest of the crate never looks at a status code. A call that was never sent, or that the server refused by its own
+//! word, changed nothing. Everything else (a broken connection, a time-out here or there, a leader lost in the middle)
+//! is *lost*: it may have happened.
 
 use rome_core::store::StoreError;
 use std::error::Error as _;

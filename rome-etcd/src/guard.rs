@@ -9,18 +9,19 @@
 //! | range, `count: 0` | `create_revision` = 0 over the range: true only where no key exists |
 //! | range | `mod_revision` < `since + 1` over the range's data **and** over its tombstones, **and** no gc floor lies above `since` |
 //!
-//! etcd's comparison over a range holds when it holds for every key that exists, so a deleted key can't fail it: hence the tombstones. The
-//! sweeper that removes tombstones first raises the gc floor (in the same transaction), so a guard from before the floor fails rather
-//! than miss a deletion. One comparison of the floor serves all range guards of a commit, with the smallest `since`.
+//! etcd's comparison over a range holds when it holds for every key that exists, so a deleted key can't fail it: hence
+//! the tombstones. The sweeper that removes tombstones first raises the gc floor (in the same transaction), so a guard
+//! from before the floor fails rather than miss a deletion. One comparison of the floor serves all range guards of a
+//! commit, with the smallest `since`.
 //!
-//! A range that held `count` keys at `since`, and in which nothing was written or deleted afterwards, holds them still: `count` adds
-//! nothing except where it is 0. A key that came and went after `since` fails the guard although the range is as it was: allowed by
-//! the contract, and rare.
+//! A range that held `count` keys at `since`, and in which nothing was written or deleted afterwards, holds them still:
+//! `count` adds nothing except where it is 0. A key that came and went after `since` fails the guard although the range
+//! is as it was: allowed by the contract, and rare.
 //!
 //! # In a read, and to name the guard that failed: probes
 //!
-//! A probe is a range read that returns no values. It sees how many keys a range holds and whether any is newer than `since`, which is exact
-//! without tombstones, and works at an old revision too.
+//! A probe is a range read that returns no values. It sees how many keys a range holds and whether any is newer than
+//! `since`, which is exact without tombstones, and works at an old revision too.
 
 use crate::keyspace::{Interval, Keyspace};
 use crate::limits::{OPERATION_BYTES, key_bytes};
@@ -130,8 +131,8 @@ pub(crate) fn holds(guard: &Guard, answer: Option<&GetResponse>) -> bool {
     }
 }
 
-/// The guard to name where a comparison failed and yet every guard holds: a range whose guard is older than the gc floor, or in which
-/// something came and went. The oldest is the likeliest.
+/// The guard to name where a comparison failed and yet every guard holds: a range whose guard is older than the gc
+/// floor, or in which something came and went. The oldest is the likeliest.
 pub(crate) fn oldest_range(guards: &[Guard]) -> Option<usize> {
     let since = |guard: &Guard| match guard {
         Guard::Range { since, count, .. } if *count > 0 => Some(*since),

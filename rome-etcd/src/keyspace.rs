@@ -12,8 +12,9 @@
 //! q                                  empty                 the quota's witness: see `tree`
 //! ```
 //!
-//! Neither a namespace nor a home's name contains a zero byte, so no home's region is inside another's, and each area of a home is one
-//! contiguous interval. The rest is binary: it needs no escaping, being last. Order of keys inside an area is the contract's order.
+//! Neither a namespace nor a home's name contains a zero byte, so no home's region is inside another's, and each area
+//! of a home is one contiguous interval. The rest is binary: it needs no escaping, being last. Order of keys inside an
+//! area is the contract's order.
 
 use rome_core::store::{HomeId, KeyRange, StoreError};
 

@@ -1,16 +1,18 @@
 //! Lanes: the last sequence number and outcome of each client's lane, compared by etcd itself.
 //!
-//! A lane's value is its sequence number (8 bytes, big-endian), then the outcome: `c` (committed), `g` (a guard did not hold) or `b` (a
-//! counter would leave its bounds), then the index of the guard or write (4 bytes, big-endian). etcd compares values bytewise, so
-//! "a sequence below n" is "a value below the 8 bytes of n": a value of sequence n is longer and therefore above.
+//! A lane's value is its sequence number (8 bytes, big-endian), then the outcome: `c` (committed), `g` (a guard did not
+//! hold) or `b` (a counter would leave its bounds), then the index of the guard or write (4 bytes, big-endian). etcd
+//! compares values bytewise, so "a sequence below n" is "a value below the 8 bytes of n": a value of sequence n is
+//! longer and therefore above.
 //!
 //! | arriving | runs when | otherwise the stored value tells |
 //! |---|---|---|
 //! | 1 | the lane does not exist (`create_revision` = 0) | the outcome of 1, or closed |
 //! | n > 1 | the lane's value is below n (false for a missing key) | none or above: closed; equal: its outcome |
 //!
-//! The version of a commit is the revision at which its lane was written, so it is not stored. Which guard failed is not known to the
-//! transaction that writes `g`: the index is [`UNNAMED`], and whoever needs it probes the guards at that revision.
+//! The version of a commit is the revision at which its lane was written, so it is not stored. Which guard failed is
+//! not known to the transaction that writes `g`: the index is [`UNNAMED`], and whoever needs it probes the guards at
+//! that revision.
 
 use crate::keyspace::Keyspace;
 use crate::state::malformed;

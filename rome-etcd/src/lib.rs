@@ -1,26 +1,26 @@
 //! Rome on etcd 3.4 and newer: a [`Store`] whose reads and commits are one RPC each.
 //!
-//! A version is etcd's `mod_revision`, the snapshot of a read its header's revision. All homes of all namespaces share one revision counter,
-//! which the contract allows: versions only rise.
+//! A version is etcd's `mod_revision`, the snapshot of a read its header's revision. All homes of all namespaces share
+//! one revision counter, which the contract allows: versions only rise.
 //!
 //! | module | what it decides |
 //! |---|---|
 //! | [`url`] | what a connection URL says |
 //! | `keyspace` | where a home's keys lie |
 //! | `connection`, `errors` | time limits, resends, what a failure means |
-//! | `limits` | what is refused before it is sent |
+//! | `limits` | what one request may hold |
 //! | `guard` | guards as comparisons and as probes |
 //! | `read`, `state`, `page` | reads of one state |
 //! | `commit`, `tree`, `lane`, `counter` | one transaction for each commit, exactly once |
 //! | `watch` | change streams |
 //! | `sweeper` | removal of old tombstones |
 //!
-//! Three things cost more here than elsewhere, because etcd has no cheaper way: a range guard makes the server visit the range; a range
-//! read in descending order makes it read and sort the whole range; and an `Add` on a counter that other processes also move may take
-//! several RPCs.
+//! Three things cost more here than elsewhere, because etcd has no cheaper way: a range guard makes the server visit
+//! the range; a range read in descending order makes it read and sort the whole range; and an `Add` on a counter that
+//! other processes also move may take several RPCs.
 //!
-//! What an operator decides: the history that watchers and snapshots can reach back to (`--auto-compaction-retention`, without which the database
-//! only grows), and the space quota (`--quota-backend-bytes`, 2 GiB by default).
+//! What an operator decides: the history that watchers and snapshots can reach back to (`--auto-compaction-retention`,
+//! without which the database only grows), and the space quota (`--quota-backend-bytes`, 2 GiB by default).
 
 mod commit;
 mod connection;
@@ -69,8 +69,8 @@ impl EtcdStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Invalid`] for a URL that is not one, [`StoreError::Unavailable`] where no member answers within 5 s,
-    /// [`StoreError::Denied`] for refused credentials, [`StoreError::Unsuitable`] for an etcd before 3.4.
+    /// [`StoreError::Invalid`] for a URL that is not one, [`StoreError::Unavailable`] where no member answers within 5
+    /// s, [`StoreError::Denied`] for refused credentials, [`StoreError::Unsuitable`] for an etcd before 3.4.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Self::open(EtcdConfig::parse(url)?).await
     }
@@ -92,8 +92,9 @@ impl EtcdStore {
         })
     }
 
-    /// Removes the marks of deletions up to version `floor` in `home` and returns how many. Range guards with a `since` before `floor` conflict from
-    /// then on. A store does this by itself in the background; an operator may want it before a backup.
+    /// Removes the marks of deletions up to version `floor` in `home` and returns how many. Range guards with a `since`
+    /// before `floor` conflict from then on. A store does this by itself in the background; an operator may want it
+    /// before a backup.
     pub async fn sweep(&self, home: &HomeId, floor: Version) -> Result<usize, StoreError> {
         let keys = self.keyspace(home)?;
         sweeper::sweep(&self.connection, &keys, floor)

@@ -1,9 +1,10 @@
 //! What one request may hold.
 //!
-//! etcd's own limits, at its default settings, are 128 operations in a transaction and 1.5 MiB in a request. Transactions nest, and etcd
-//! counts operations by level rather than in total (a level of `n` leaves `128 - n` to each transaction below it), so that a commit can be
-//! a tree: see [`commit`](crate::commit). The limits here are what such a tree is certain to hold, whatever the mix: a guard takes at most
-//! two comparisons, a write at most two operations, or a comparison and an operation for a counter.
+//! etcd's own limits, at its default settings, are 128 operations in a transaction and 1.5 MiB in a request.
+//! Transactions nest, and etcd counts operations by level rather than in total (a level of `n` leaves `128 - n` to each
+//! transaction below it), so that a commit can be a tree: see [`commit`](crate::commit). The limits here are what such
+//! a tree is certain to hold, whatever the mix: a guard takes at most two comparisons, a write at most two operations,
+//! or a comparison and an operation for a counter.
 
 use crate::keyspace::Keyspace;
 use rome_core::store::{Capabilities, Durability, StoreError};
@@ -16,7 +17,8 @@ const GUARDS: usize = 960;
 const WRITES: usize = 960;
 /// Bytes of a commit as the contract counts them.
 const COMMIT_BYTES: usize = 1280 * 1024;
-/// Bytes of a commit as it is sent: etcd's default of `--max-request-bytes`, less room for what the server adds to its log entry.
+/// Bytes of a commit as it is sent: etcd's default of `--max-request-bytes`, less room for what the server adds to its
+/// log entry.
 const REQUEST_BYTES: usize = 1536 * 1024 - 4096;
 /// What the encoding adds to each operation or comparison: tags, lengths, revisions.
 pub(crate) const OPERATION_BYTES: usize = 32;

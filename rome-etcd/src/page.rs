@@ -1,7 +1,8 @@
 //! How many entries to ask for, since etcd can't be asked for bytes.
 //!
-//! The target of [`ReadLimits::bytes`] becomes a number of entries by the mean size of the entries that the same space answered last. A space that
-//! is not known yet is taken at its word; the bound on an answer's size (see [`read`](crate::read)) catches the rest.
+//! The target of [`ReadLimits::bytes`] becomes a number of entries by the mean size of the entries that the same space
+//! answered last. A space that is not known yet is taken at its word; the bound on an answer's size (see
+//! [`read`](crate::read)) catches the rest.
 
 use parking_lot::Mutex;
 use rome_core::store::{Key, ReadLimits, ReadResult, SPACE_LEN};

@@ -1,9 +1,10 @@
 //! Read requests as range reads of one [`state`](crate::state).
 //!
-//! The guards of a guarded read are probes among the reads, evaluated here, so that they are tested in exactly the state that is read,
-//! also an old one.
+//! The guards of a guarded read are probes among the reads, evaluated here, so that they are tested in exactly the
+//! state that is read, also an old one.
 //!
-//! A descending range makes etcd read the whole range and sort it, even for one entry; ascending ones cost what they return.
+//! A descending range makes etcd read the whole range and sort it, even for one entry; ascending ones cost what they
+//! return.
 
 use crate::connection::Connection;
 use crate::errors::Failure;

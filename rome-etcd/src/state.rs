@@ -1,10 +1,12 @@
 //! Any number of range reads from one state of the store.
 //!
-//! Up to 128 travel in one read-only transaction, which etcd answers from one revision without writing its log. More take several
-//! RPCs: the first is answered from the newest state, whose revision is in the answer, and the rest ask for that revision.
+//! Up to 128 travel in one read-only transaction, which etcd answers from one revision without writing its log. More
+//! take several RPCs: the first is answered from the newest state, whose revision is in the answer, and the rest ask
+//! for that revision.
 //!
-//! An answer above [`LARGEST_ANSWER_BYTES`](crate::connection::LARGEST_ANSWER_BYTES) is refused on arrival, before it fills the memory. Then its reads are asked for in two
-//! halves, and a read that is too large alone with a smaller limit, so that the caller sees a page that ends earlier.
+//! An answer above [`LARGEST_ANSWER_BYTES`](crate::connection::LARGEST_ANSWER_BYTES) is refused on arrival, before it
+//! fills the memory. Then its reads are asked for in two halves, and a read that is too large alone with a smaller
+//! limit, so that the caller sees a page that ends earlier.
 
 use crate::connection::{Connection, Resend};
 use crate::errors::Failure;

@@ -1,14 +1,16 @@
 //! The sweeper removes tombstones that no open transaction can need.
 //!
-//! A sweep up to floor `F` removes tombstones whose revision is at most `F`, in batches, each batch in one transaction that also sets the gc
-//! floor `F`. A range guard with `since >= F` loses nothing by that: the removed deletions were before it. An older guard finds the floor
-//! above it and fails. A tombstone that was written anew since the sweeper saw it stays, because each removal compares its revision.
+//! A sweep up to floor `F` removes tombstones whose revision is at most `F`, in batches, each batch in one transaction
+//! that also sets the gc floor `F`. A range guard with `since >= F` loses nothing by that: the removed deletions were
+//! before it. An older guard finds the floor above it and fails. A tombstone that was written anew since the sweeper
+//! saw it stays, because each removal compares its revision.
 //!
-//! Any number of clients may sweep one home at a time. Floors are keys, the floor being in the key: a guard asks whether one lies above its
-//! `since`, so a late sweeper with a lower floor can't lower it.
+//! Any number of clients may sweep one home at a time. Floors are keys, the floor being in the key: a guard asks
+//! whether one lies above its `since`, so a late sweeper with a lower floor can't lower it.
 //!
-//! In the background a client sweeps the homes it writes to, every `tombstone_retention`, up to the revision of one period ago. Safety does not depend
-//! on that time, only how old a transaction may be before its range guards fail falsely.
+//! In the background a client sweeps the homes it writes to, every `tombstone_retention`, up to the revision of one
+//! period ago. Safety does not depend on that time, only how old a transaction may be before its range guards fail
+//! falsely.
 
 use crate::connection::{Connection, Resend};
 use crate::errors::Failure;
@@ -54,7 +56,10 @@ impl Sweeper {
 
 /// Removes the tombstones of a home up to version `floor`; returns how many.
 pub(crate) async fn sweep(connection: &Connection, keys: &Keyspace, floor: Version) -> Result<usize, Failure> {
-    let limit = revision(floor);
+    // A floor in the future would fail every range guard until that revision.
+    let newest = newest_revision(connection, keys).await?;
+    let limit = revision(floor).min(newest);
+    let floor = u64::try_from(limit).unwrap_or_default();
     let mut removed = 0;
     loop {
         let Interval { from, to } = keys.all_tombstones();

@@ -1,8 +1,8 @@
 //! The shape of a commit's transaction.
 //!
-//! etcd allows 128 comparisons and 128 operations in a transaction, but an operation may be a transaction, all comparisons of the whole tree
-//! are evaluated before anything is written, and a level that holds `n` leaves `128 - n` to *each* transaction below it. Two shapes
-//! use this:
+//! etcd allows 128 comparisons and 128 operations in a transaction, but an operation may be a transaction, all
+//! comparisons of the whole tree are evaluated before anything is written, and a level that holds `n` leaves `128 - n`
+//! to *each* transaction below it. Two shapes use this:
 //!
 //! ```text
 //! layered   if lane is open                     else read the lane
@@ -16,12 +16,14 @@
 //!             { write 1..64 }  { write 65..128, record }  ...
 //! ```
 //!
-//! etcd's space quota counts the puts of the outermost level only: a tree without any would fill the disk unchecked. So the outermost
-//! `else` has a put besides, of the *witness*, a key without meaning: it counts although it is hardly ever carried out.
+//! etcd's space quota counts the puts of the outermost level only: a tree without any would fill the disk unchecked. So
+//! the outermost `else` has a put besides, of the *witness*, a key without meaning: it counts although it is hardly
+//! ever carried out.
 //!
-//! Layers add up against the limit, so the layered shape holds some 120 comparisons. Beyond that siblings are needed, and a sibling
-//! can't keep another from writing. The *poison* does: a read of a revision that does not exist, which etcd refuses before it applies
-//! anything of the tree. A poisoned commit leaves no trace, so its conflict is recorded in a transaction of its own.
+//! Layers add up against the limit, so the layered shape holds some 120 comparisons. Beyond that siblings are needed,
+//! and a sibling can't keep another from writing. The *poison* does: a read of a revision that does not exist, which
+//! etcd refuses before it applies anything of the tree. A poisoned commit leaves no trace, so its conflict is recorded
+//! in a transaction of its own.
 
 use crate::errors::Failure;
 use crate::lane::{Found, Lane};
@@ -100,7 +102,8 @@ impl<'a> Tree<'a> {
 
 /// How many writes go into a group in the layered shape; `None` where the commit does not fit it.
 fn layers(parts: &Parts) -> Option<usize> {
-    // The lane's layer has a read and the witness, the counters' a read of each and, where it is the outermost, the witness.
+    // The lane's layer has a read and the witness, the counters' a read of each and, where it is the outermost, the
+    // witness.
     let above = match (parts.lane, parts.counters.0.len()) {
         (Some(_), counters) => 2 + counters,
         (None, 0) => 0,

@@ -4,8 +4,9 @@
 //! etcd://[user:password@]host[:port]{,host[:port]}[/][?namespace=name]
 //! ```
 //!
-//! The port is 2379 where none is given, the namespace `rome`. User and password may be percent-encoded. Credentials never appear in an
-//! error, a log line or `Debug`: errors about the URL say what is wrong without quoting the part before `@`.
+//! The port is 2379 where none is given, the namespace `rome`. User and password may be percent-encoded. Credentials
+//! never appear in an error, a log line or `Debug`: errors about the URL say what is wrong without quoting the part
+//! before `@`.
 
 use rome_core::store::StoreError;
 use std::fmt;
@@ -31,8 +32,8 @@ pub struct EtcdConfig {
     pub namespace: String,
     /// How long a call may take, resends included, before it fails.
     pub call_timeout: Duration,
-    /// How long at least a deletion stays visible to range guards. A transaction that takes longer than this between reading a
-    /// range and committing may meet a false conflict, never a missed one.
+    /// How long at least a deletion stays visible to range guards. A transaction that takes longer than this between
+    /// reading a range and committing may meet a false conflict, never a missed one.
     pub tombstone_retention: Duration,
 }
 

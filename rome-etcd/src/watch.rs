@@ -1,8 +1,8 @@
 //! Change streams: each stream is one key, and each commit that changes it puts its payload there.
 //!
-//! etcd keeps every put in its history and plays it back from any revision that is not compacted, in order and without gaps; an event's
-//! revision is the commit's version. A watcher that loses its connection goes on behind the last event it saw. It gives up where the server
-//! stays away for [`AWAY_LIMIT`].
+//! etcd keeps every put in its history and plays it back from any revision that is not compacted, in order and without
+//! gaps; an event's revision is the commit's version. A watcher that loses its connection goes on behind the last event
+//! it saw. It gives up where the server stays away for [`AWAY_LIMIT`].
 //!
 //! How long history is kept is the operator's choice (`--auto-compaction-retention`); this crate never compacts.
 

@@ -47,7 +47,8 @@ async fn calls_fail_in_bounded_time_while_the_server_is_away_and_work_again_afte
     assert!(matches!(outcome, CommitOutcome::Committed { .. }));
 }
 
-/// Kills the server in the middle of concurrent commits: each writes two keys, and each acknowledged one must be there, none by half.
+/// Kills the server in the middle of concurrent commits: each writes two keys, and each acknowledged one must be there,
+/// none by half.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_commits_survive_a_killed_server() {
     let server = Server::start(&[]);

@@ -1,4 +1,5 @@
-//! What is particular to etcd: deletions under range guards, the sweeper, limits, lanes, counters, namespaces, snapshots, streams.
+//! What is particular to etcd: deletions under range guards, the sweeper, limits, lanes, counters, namespaces,
+//! snapshots, streams.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -65,6 +66,10 @@ async fn a_guard_older_than_a_sweep_conflicts_and_a_newer_one_does_not() {
     assert!(is_conflict(commit(store, vec![unchanged(before, 2)], vec![put("x", "2")]).await));
     committed(store, vec![unchanged(deleted, 1)], vec![put("x", "3")]).await;
     assert_eq!(store.sweep(&home(), deleted).await.unwrap(), 0);
+    committed(store, vec![], vec![delete("a")]).await;
+    assert_eq!(store.sweep(&home(), Version::MAX).await.unwrap(), 1);
+    committed(store, vec![], vec![put("b", "2")]).await;
+    committed(store, vec![unchanged(now(store).await, 1)], vec![put("x", "4")]).await;
 }
 
 #[tokio::test]
@@ -96,7 +101,8 @@ async fn the_background_sweeper_removes_tombstones() {
     let before = now(&fixture.store).await;
     committed(&sweeping, vec![], vec![delete("b"), put("b2", "1")]).await;
     committed(&fixture.store, vec![], vec![delete("b2"), put("b", "1")]).await;
-    // The range looks as it did, in count; only tombstones and floor tell. Both stay conflicts, before and after the sweep.
+    // The range looks as it did, in count; only tombstones and floor tell. Both stay conflicts, before and after the
+    // sweep.
     let swept = async {
         while fixture.store.sweep(&home(), 0).await.is_ok() && tombstones(&fixture).await > 0 {
             assert!(is_conflict(commit(&fixture.store, vec![unchanged(before, 2)], vec![put("x", "1")]).await));

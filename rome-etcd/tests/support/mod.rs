@@ -1,4 +1,5 @@
-//! An etcd for tests: the one that `ROME_TEST_ETCD_URL` names, or one of this process's own on free ports in a temporary directory.
+//! An etcd for tests: the one that `ROME_TEST_ETCD_URL` names, or one of this process's own on free ports in a
+//! temporary directory.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
