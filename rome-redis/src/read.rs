@@ -1,7 +1,7 @@
 //! Read requests as commands, and their replies.
 //!
-//! Points without guards are one `HMGET` of the home's version and the keys. Everything else is a call of `scripts/read.lua`, whose
-//! answer is one string: entries are slices of it, so a page costs one allocation. Such an entry keeps its page in memory.
+//! Points without guards are one `HMGET` of the home's version and the keys. Everything else is a call of `scripts/read.lua`, which
+//! hands over the arrays of keys and values that its commands gave: packing them in the script took the server twice as long.
 
 use crate::keys::{HomeKeys, RedisKey, VERSION_FIELD};
 use crate::scripts;
@@ -15,9 +15,6 @@ use rome_core::store::{
 
 /// The length in bytes of the version before each stored value.
 const VERSION_LEN: usize = 8;
-
-/// The length that `scripts/read.lua` gives for a target that does not exist.
-const NO_TARGET: u32 = u32::MAX;
 
 /// Whether a request is answered without a script.
 pub(crate) fn is_plain(request: &ReadRequest) -> bool {
@@ -200,58 +197,66 @@ fn append_read(
 
 /// The answer of the script.
 pub(crate) fn script_outcome(reads: &[Read], reply: Value) -> Result<ReadOutcome, StoreError> {
-    let Value::BulkString(bytes) = reply else { return Err(unexpected_reply()) };
-    let mut answer = Answer(bytes.into());
-    let kind = answer.take(1)?;
-    let number = answer.0.try_get_u64().map_err(|_| unexpected_reply())?;
-    match &kind[..] {
-        b"G" => Ok(ReadOutcome::Conflict { guard: usize::try_from(number).map_err(|_| unexpected_reply())? }),
-        b"A" => {
-            let results = reads.iter().map(|read| answer.result(read)).collect::<Result<_, _>>()?;
-            Ok(ReadOutcome::Answer(ReadResponse { snapshot: number, results }))
+    let answers = match reply {
+        Value::Array(answers) => answers,
+        Value::Int(guard) => {
+            let guard = usize::try_from(guard).map_err(|_| unexpected_reply())?;
+            return Ok(ReadOutcome::Conflict { guard });
         }
-        _ => Err(unexpected_reply()),
+        _ => return Err(unexpected_reply()),
+    };
+    let mut answers = answers.into_iter();
+    let snapshot = decode_version(&bulk(answers.next())?)?;
+    if answers.len() != reads.len() {
+        return Err(unexpected_reply());
     }
+    let result = |(read, answer): (&Read, Value)| match (read, answer) {
+        (Read::Point(_), Value::Nil) => Ok(ReadResult::default()),
+        (Read::Point(key), stored) => {
+            Ok(ReadResult { entries: vec![entry(key.clone(), bulk(Some(stored))?)?], more: None })
+        }
+        (Read::Range { .. }, Value::Array(answer)) => page(answer, false),
+        (Read::Follow { .. }, Value::Array(answer)) => page(answer, true),
+        _ => Err(unexpected_reply()),
+    };
+    let results = reads.iter().zip(answers).map(result).collect::<Result<_, _>>()?;
+    Ok(ReadOutcome::Answer(ReadResponse { snapshot, results }))
 }
 
-/// What is left of a script's answer.
-struct Answer(Bytes);
-
-impl Answer {
-    fn take(&mut self, len: usize) -> Result<Bytes, StoreError> {
-        if self.0.len() < len { Err(unexpected_reply()) } else { Ok(self.0.split_to(len)) }
-    }
-
-    fn length(&mut self) -> Result<u32, StoreError> {
-        self.0.try_get_u32().map_err(|_| unexpected_reply())
-    }
-
-    fn sized(&mut self, len: u32) -> Result<Bytes, StoreError> {
-        self.take(usize::try_from(len).map_err(|_| unexpected_reply())?)
-    }
-
-    fn result(&mut self, read: &Read) -> Result<ReadResult, StoreError> {
-        let count = self.length()?;
-        let more = self.0.try_get_u8().map_err(|_| unexpected_reply())? == 1;
-        let mut entries = Vec::with_capacity(usize::try_from(count).unwrap_or_default().min(self.0.len() / 8));
-        for _ in 0..count {
-            entries.push(self.entry(matches!(read, Read::Follow { .. }))?);
+/// The entries of a range: whether more follow, then keys, values and (where followed) targets, as often as the script fetched.
+fn page(answer: Vec<Value>, follow: bool) -> Result<ReadResult, StoreError> {
+    let mut answer = answer.into_iter();
+    let more = match answer.next() {
+        Some(Value::Int(more)) => more == 1,
+        _ => return Err(unexpected_reply()),
+    };
+    let mut entries = Vec::new();
+    while let Some(keys) = answer.next() {
+        let (keys, values) = (array(Some(keys))?, array(answer.next())?);
+        let targets = if follow { array(answer.next())? } else { Vec::new() };
+        if keys.len() != values.len() || (follow && targets.len() != keys.len()) {
+            return Err(unexpected_reply());
         }
-        let more = if more { entries.last().map(|last| last.key.clone()) } else { None };
-        Ok(ReadResult { entries, more })
-    }
-
-    fn entry(&mut self, follow: bool) -> Result<Entry, StoreError> {
-        let (key_len, stored_len) = (self.length()?, self.length()?);
-        let mut found = entry(self.sized(key_len)?, self.sized(stored_len)?)?;
-        if follow {
-            let target_len = self.length()?;
-            if target_len != NO_TARGET {
-                found.target = Some(Box::new(entry(found.value.clone(), self.sized(target_len)?)?));
+        entries.reserve(keys.len());
+        let mut targets = targets.into_iter();
+        for (key, value) in keys.into_iter().zip(values) {
+            let mut found = entry(bulk(Some(key))?, bulk(Some(value))?)?;
+            if let Some(target) = targets.next().filter(|target| *target != Value::Nil) {
+                found.target = Some(Box::new(entry(found.value.clone(), bulk(Some(target))?)?));
             }
+            entries.push(found);
         }
-        Ok(found)
     }
+    let more = if more { entries.last().map(|last: &Entry| last.key.clone()) } else { None };
+    Ok(ReadResult { entries, more })
+}
+
+fn array(value: Option<Value>) -> Result<Vec<Value>, StoreError> {
+    if let Some(Value::Array(values)) = value { Ok(values) } else { Err(unexpected_reply()) }
+}
+
+fn bulk(value: Option<Value>) -> Result<Bytes, StoreError> {
+    if let Some(Value::BulkString(bytes)) = value { Ok(bytes.into()) } else { Err(unexpected_reply()) }
 }
 
 fn entry(key: Key, mut stored: Bytes) -> Result<Entry, StoreError> {

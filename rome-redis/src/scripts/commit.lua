@@ -6,8 +6,8 @@
 -- Answer: 'C' version(8), 'G' guard(8), 'B' write(8), or 'L' (the lane is closed).
 
 local lanes, lane, sequence = KEYS[3], ARGV[1], ARGV[2]
-local BATCH = 512
-local FIRST_ORDER = 4
+local FIRST_ORDER, FIRST_SPACE = 4, 8
+local NO_VERSION = '\0\0\0\0\0\0\0\0'
 
 local function outcome(kind, value)
   return kind .. pack('>I8', value)
@@ -39,74 +39,58 @@ local function settle(result)
   return result
 end
 
--- 64-bit integers as high * 10^9 + low with 0 <= low < 10^9: each part is exact as a Lua number.
-local BILLION = 1000000000
+-- Makes the function that adds to a counter. Most commits have none and need not pay for it.
+local function adder()
+  -- 64-bit integers as high * 10^9 + low with 0 <= low < 10^9: each part is exact as a Lua number.
+  local BILLION = 1000000000
 
-local function normal(high, low)
-  local carry = floor(low / BILLION)
-  return high + carry, low - carry * BILLION
-end
-
-local function parse_integer(text)
-  local sign, digits = text:match('^([+-]?)0*(%d*)$')
-  if not sign or not text:find('%d') or #digits > 19 then return nil end
-  local high, low = tonumber(digits:sub(1, -10)) or 0, tonumber(digits:sub(-9)) or 0
-  if sign == '-' then return normal(-high, -low) end
-  return high, low
-end
-
-local function is_less(a_high, a_low, b_high, b_low)
-  return a_high < b_high or (a_high == b_high and a_low < b_low)
-end
-
-local function format_integer(high, low)
-  local sign = ''
-  if high < 0 then
-    sign = '-'
-    high, low = normal(-high, -low)
+  local function normal(high, low)
+    local carry = floor(low / BILLION)
+    return high + carry, low - carry * BILLION
   end
-  if high == 0 then return sign .. string.format('%.0f', low) end
-  return sign .. string.format('%.0f%09.0f', high, low)
-end
 
-local MIN_HIGH, MIN_LOW = parse_integer('-9223372036854775808')
-local MAX_HIGH, MAX_LOW = parse_integer('9223372036854775807')
+  local function parse_integer(text)
+    local sign, digits = text:match('^([+-]?)0*(%d*)$')
+    if not sign or not text:find('%d') or #digits > 19 then return nil end
+    local high, low = tonumber(digits:sub(1, -10)) or 0, tonumber(digits:sub(-9)) or 0
+    if sign == '-' then return normal(-high, -low) end
+    return high, low
+  end
 
--- The text of the counter after the addition, or nil where it would leave its bounds.
-local function sum(key, delta, lowest, highest)
-  local stored = call('HGET', data, key)
-  local high, low = 0, 0
-  if stored then
-    high, low = parse_integer(check_value(stored):sub(9))
-    if not high or is_less(high, low, MIN_HIGH, MIN_LOW) or is_less(MAX_HIGH, MAX_LOW, high, low) then
-      error(corrupt('a counter that is no integer'))
+  local function is_less(a_high, a_low, b_high, b_low)
+    return a_high < b_high or (a_high == b_high and a_low < b_low)
+  end
+
+  local function format_integer(high, low)
+    local sign = ''
+    if high < 0 then
+      sign = '-'
+      high, low = normal(-high, -low)
     end
+    if high == 0 then return sign .. string.format('%.0f', low) end
+    return sign .. string.format('%.0f%09.0f', high, low)
   end
-  local delta_high, delta_low = parse_integer(delta)
-  high, low = normal(high + delta_high, low + delta_low)
-  local min_high, min_low = parse_integer(lowest)
-  local max_high, max_low = parse_integer(highest)
-  if is_less(high, low, min_high, min_low) or is_less(max_high, max_low, high, low) then return nil end
-  return format_integer(high, low)
-end
 
--- A command whose arguments are collected and sent in batches.
-local function batch(command, key)
-  local arguments = {}
-  local function flush()
-    if #arguments > 0 then
-      call(command, key, unpack(arguments))
-      arguments = {}
+  local MIN_HIGH, MIN_LOW = parse_integer('-9223372036854775808')
+  local MAX_HIGH, MAX_LOW = parse_integer('9223372036854775807')
+
+  -- The text of the counter after the addition, or nil where it would leave its bounds.
+  return function(key, delta, lowest, highest)
+    local stored = call('HGET', data, key)
+    local high, low = 0, 0
+    if stored then
+      high, low = parse_integer(check_value(stored):sub(9))
+      if not high or is_less(high, low, MIN_HIGH, MIN_LOW) or is_less(MAX_HIGH, MAX_LOW, high, low) then
+        error(corrupt('a counter that is no integer'))
+      end
     end
+    local delta_high, delta_low = parse_integer(delta)
+    high, low = normal(high + delta_high, low + delta_low)
+    local min_high, min_low = parse_integer(lowest)
+    local max_high, max_low = parse_integer(highest)
+    if is_less(high, low, min_high, min_low) or is_less(max_high, max_low, high, low) then return nil end
+    return format_integer(high, low)
   end
-  return {
-    flush = flush,
-    add = function(first, second)
-      arguments[#arguments + 1] = first
-      if second then arguments[#arguments + 1] = second end
-      if #arguments >= BATCH then flush() end
-    end,
-  }
 end
 
 -- Checks. Each command on a key also proves its type.
@@ -115,74 +99,68 @@ if lane ~= '' then
   if result then return result end
 end
 local orders, guards, writes, changes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local first_space = 8
-local failing, first_write = failing_guard(first_space + orders, guards)
+local failing, first_write = failing_guard(FIRST_SPACE + orders, guards)
 if failing then return settle(outcome('G', failing)) end
 local version = home_version()
 if writes + changes == 0 then return settle(outcome('C', version)) end
 version = version + 1
 for order = 0, orders - 1 do
   call('ZCARD', KEYS[FIRST_ORDER + order])
-  space_state(ARGV[first_space + order])
+  space_state(ARGV[FIRST_SPACE + order])
 end
-local sums, at = {}, first_write
+local at, sum, sums = first_write, nil, {}
 for write = 0, writes - 1 do
-  if ARGV[at] == 'a' then
+  local kind = ARGV[at]
+  if kind == 'a' then
+    sum = sum or adder()
     local text = sum(ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
     if not text then return settle(outcome('B', write)) end
     sums[write] = text
     at = at + 6
   else
-    at = at + (ARGV[at] == 'p' and 4 or 3)
+    at = at + (kind == 'p' and 4 or 3)
   end
 end
-local id = string.format('%.0f', version)
-local previous = {}
-for change = 0, changes - 1 do
-  local first = at + 3 * change
-  if #call('XRANGE', KEYS[tonumber(ARGV[first])], id, '+', 'COUNT', 1) > 0 then
-    error(corrupt('a change stream that is ahead of its home'))
+local id, previous
+if changes > 0 then
+  id, previous = string.format('%.0f-0', version), {}
+  for change = 0, changes - 1 do
+    local first = at + 3 * change
+    if #call('XRANGE', KEYS[tonumber(ARGV[first])], id, '+', 'COUNT', 1) > 0 then
+      error(corrupt('a change stream that is ahead of its home'))
+    end
+    previous[change] = call('HGET', meta, 'c' .. ARGV[first + 1]) or NO_VERSION
+    if #previous[change] ~= 8 then error(corrupt('the state of a change stream')) end
   end
-  previous[change] = call('HGET', meta, 'c' .. ARGV[first + 1]) or '\0\0\0\0\0\0\0\0'
 end
 
--- Writes.
+-- Writes. If memory is full, the first of them fails and the others are not reached; after the first, none is refused.
 local stamp = pack('>I8', version)
 for change = 0, changes - 1 do
   local first = at + 3 * change
-  call('XADD', KEYS[tonumber(ARGV[first])], 'MAXLEN', '~', ARGV[3], id .. '-0', 'e', previous[change] .. ARGV[first + 2])
+  call('XADD', KEYS[tonumber(ARGV[first])], 'MAXLEN', '~', ARGV[3], id, 'e', previous[change] .. ARGV[first + 2])
+  call('HSET', meta, 'c' .. ARGV[first + 1], stamp)
 end
-local puts, removals, states = batch('HSET', data), batch('HDEL', data), batch('HSET', meta)
-local added, removed, touched = {}, {}, {}
+local largest = {}
 at = first_write
 for write = 0, writes - 1 do
   local kind, order, key = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
-  touched[order] = touched[order] or 0
   if kind == 'd' then
-    removals.add(key)
-    removed[order] = removed[order] or batch('ZREM', KEYS[order])
-    removed[order].add(key:sub(5))
+    call('HDEL', data, key)
+    call('ZREM', KEYS[order], key:sub(5))
+    largest[order] = largest[order] or 0
     at = at + 3
   else
     local value = stamp .. (sums[write] or ARGV[at + 3])
-    puts.add(key, value)
-    added[order] = added[order] or batch('ZADD', KEYS[order])
-    added[order].add('0', key:sub(5))
-    touched[order] = max(touched[order], #value)
+    call('HSET', data, key, value)
+    call('ZADD', KEYS[order], '0', key:sub(5))
+    largest[order] = max(largest[order] or 0, #value)
     at = at + (kind == 'a' and 6 or 4)
   end
 end
-for order, largest in pairs(touched) do
-  local space = ARGV[first_space + order - FIRST_ORDER]
-  states.add('s' .. space, pack('>I8I4', version, max(space_state(space).largest, largest)))
-  if added[order] then added[order].flush() end
-  if removed[order] then removed[order].flush() end
+for order, size in pairs(largest) do
+  local space = ARGV[FIRST_SPACE + order - FIRST_ORDER]
+  call('HSET', meta, 's' .. space, pack('>I8I4', version, max(space_state(space).largest, size)))
 end
-for change = 0, changes - 1 do
-  states.add('c' .. ARGV[at + 3 * change + 1], stamp)
-end
-puts.add('v', stamp)
-puts.flush()
-removals.flush()
-states.flush()
+call('HSET', data, 'v', stamp)
 return settle(outcome('C', version))

@@ -1,113 +1,89 @@
 -- Answers reads from one state of the home.
 -- ARGV: guards, reads, bytes for each range; then the guards, then the reads:
 --   p key | r index-of-order space from to limit reverse | f (the same as r)
--- Answer, packed: 'G' guard(8), or 'A' version(8) and for each read: entries(4) more(1), each entry key-length(4)
--- value-length(4) key value, for f followed by target-length(4) target, the length all ones where there is none.
+-- Answer: the index of a guard, or {version(8), one answer for each read}:
+--   p: the stored value or nil | r: {more, keys, values, keys, values, ..} | f: {more, keys, values, targets, keys, ..}
+-- where more is 1 or 0, and a target is a stored value or nil. Returning the arrays that the commands gave costs least.
 
 -- All ranges of a request together; each range gets at least one entry.
-local entries_left, bytes_left = 8192, 4194304
+local entries_left, bytes_left = 2048, 2097152
+-- How many index entries are taken before it is known how large their targets are.
 local FIRST_TARGETS = 16
-local NONE = '\255\255\255\255'
 local page_bytes = tonumber(ARGV[3])
-local out = {}
 
-local function emit(bytes)
-  out[#out + 1] = bytes
-end
-
-local function emit_entry(key, value)
-  emit(pack('>I4I4', #key, #value))
-  emit(key)
-  emit(check_value(value))
-  return #key + #value - 8
-end
-
-local function emit_targets(values, slots, follow)
-  local keys, size = {}, 0
+local function targets_of(values)
+  local keys, size, space = {}, 0, nil
   for i = 1, #values do keys[i] = values[i]:sub(9) end
   local targets = call('HMGET', data, unpack(keys))
   for i = 1, #keys do
     -- Shorter names are the home's own fields.
-    if targets[i] and #keys[i] >= 4 then
-      out[slots[i]] = pack('>I4', #targets[i]) .. check_value(targets[i])
-      size = size + #keys[i] + #targets[i] - 8
-      follow.space = keys[i]:sub(1, 4)
-    else
-      out[slots[i]] = NONE
+    if #keys[i] < 4 then targets[i] = false end
+    if targets[i] then
+      size = size + #keys[i] + #targets[i]
+      space = keys[i]:sub(1, 4)
     end
   end
-  return size
-end
-
--- Emits the entries of these keys and returns their size in bytes.
-local function emit_chunk(keys, follow)
-  local values = call('HMGET', data, unpack(keys))
-  local size, slots = 0, {}
-  for i = 1, #keys do
-    if not values[i] then error(corrupt('a key in its order but not in the data')) end
-    size = size + emit_entry(keys[i], values[i])
-    if follow then
-      emit('')
-      slots[i] = #out
-    end
-  end
-  if follow then size = size + emit_targets(values, slots, follow) end
-  return size
-end
-
--- How many entries of a range to take at once. What index entries point to is known only after the first of them.
-local function entry_chunk(space, follow, bytes)
-  local chunk = chunk_of(space, bytes)
-  if not follow then return chunk end
-  return min(chunk, follow.space and chunk_of(follow.space, bytes) or FIRST_TARGETS)
+  return targets, size, space
 end
 
 local function read_range(zset, space, from, to, limit, reverse, follow)
-  emit('')
-  local header, count, more = #out, 0, 0
-  local bytes = max(1, min(page_bytes, bytes_left))
-  local cap = min(limit, max(entries_left, 1))
-  while count < cap and bytes > 0 do
+  local answer, count, bytes = { 0 }, 0, max(1, min(page_bytes, bytes_left))
+  local target_space
+  limit = min(limit, max(entries_left, 1))
+  while count < limit and bytes > 0 do
+    local chunk = chunk_of(space, bytes)
+    if follow then chunk = min(chunk, target_space and chunk_of(target_space, bytes) or FIRST_TARGETS) end
     -- One more than wanted tells whether anything follows.
-    local want = min(cap - count + 1, entry_chunk(space, follow, bytes) + 1)
+    local want = min(limit - count, chunk) + 1
     local keys
     if reverse then
       keys = call('ZREVRANGEBYLEX', zset, to, from, 'LIMIT', 0, want)
     else
       keys = call('ZRANGEBYLEX', zset, from, to, 'LIMIT', 0, want)
     end
-    more = 0
-    if #keys == want then
+    local found = #keys
+    answer[1] = found == want and 1 or 0
+    if found == want then
       keys[want] = nil
-      more = 1
+      found = want - 1
     end
-    if #keys == 0 then break end
-    if reverse then to = '(' .. keys[#keys] else from = '(' .. keys[#keys] end
-    for i = 1, #keys do keys[i] = space .. keys[i] end
-    local size = emit_chunk(keys, follow)
-    count = count + #keys
+    if found == 0 then break end
+    if reverse then to = '(' .. keys[found] else from = '(' .. keys[found] end
+    for i = 1, found do keys[i] = space .. keys[i] end
+    local values, size = call('HMGET', data, unpack(keys)), 0
+    for i = 1, found do
+      local value = values[i]
+      if not value then error(corrupt('a key in its order but not in the data')) end
+      size = size + #keys[i] + #value
+    end
+    answer[#answer + 1] = keys
+    answer[#answer + 1] = values
+    if follow then
+      local targets, targets_size
+      targets, targets_size, target_space = targets_of(values)
+      answer[#answer + 1] = targets
+      size = size + targets_size
+    end
+    count = count + found
     bytes = bytes - size
-    entries_left = entries_left - #keys
+    entries_left = entries_left - found
     bytes_left = bytes_left - size
-    if more == 0 then break end
+    if answer[1] == 0 then break end
   end
-  out[header] = pack('>I4B', count, more)
+  return answer
 end
 
 local failing, at = failing_guard(4, tonumber(ARGV[1]))
-if failing then return 'G' .. pack('>I8', failing) end
-emit('A' .. pack('>I8', home_version()))
-for _ = 1, tonumber(ARGV[2]) do
+if failing then return failing end
+local answers, reads = { pack('>I8', home_version()) }, tonumber(ARGV[2])
+for read = 1, reads do
   if ARGV[at] == 'p' then
-    local key = ARGV[at + 1]
-    local value = call('HGET', data, key)
-    emit(pack('>I4B', value and 1 or 0, 0))
-    if value then emit_entry(key, value) end
+    answers[read + 1] = call('HGET', data, ARGV[at + 1])
     at = at + 2
   else
-    read_range(KEYS[tonumber(ARGV[at + 1])], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], tonumber(ARGV[at + 5]),
-      ARGV[at + 6] == '1', ARGV[at] == 'f' and {})
+    answers[read + 1] = read_range(KEYS[tonumber(ARGV[at + 1])], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4],
+      tonumber(ARGV[at + 5]), ARGV[at + 6] == '1', ARGV[at] == 'f')
     at = at + 7
   end
 end
-return table.concat(out)
+return answers
