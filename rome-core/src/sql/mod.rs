@@ -42,6 +42,8 @@ mod set_op;
 mod statement;
 mod stored;
 mod target;
+#[cfg(test)]
+mod tests;
 mod types;
 mod update;
 mod walk;
