@@ -1,1 +1,7 @@
-//! tests
+//! Tests that need real servers: the portable suite, run on every back end that the `Database` trait has.
+//!
+//! Where servers are, environment variables tell; `scripts/servers run -- cargo test -p rome-tests` starts them and sets the variables. A test whose
+//! variable is missing fails and says so: a suite that skips in silence proves nothing.
+
+pub mod back_end;
+pub mod portable;

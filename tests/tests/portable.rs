@@ -1,0 +1,32 @@
+//! The portable suite on every back end: one test for each case and back end, named `back_end::group::case`.
+
+/// The tests of one back end.
+macro_rules! tests {
+    ($back_end:ident $($group:ident { $($case:ident $([$($feature:ident)+])?),+ $(,)? })+) => {$(
+        mod $group {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    rome_tests::back_end::run(
+                        rome_tests::back_end::BackEnd::$back_end,
+                        |_features| true $($(&& _features.$feature)+)?,
+                        |db| Box::pin(rome_tests::portable::$group::$case(db)),
+                    )
+                    .await;
+                }
+            )+
+        }
+    )+};
+}
+
+mod sqlite {
+    rome_tests::portable_cases! { tests!(Sqlite) }
+}
+
+mod mariadb {
+    rome_tests::portable_cases! { tests!(MariaDb) }
+}
+
+mod postgres {
+    rome_tests::portable_cases! { tests!(Postgres) }
+}
