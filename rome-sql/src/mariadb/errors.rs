@@ -53,7 +53,7 @@ fn state(number: u16, code: Option<&str>, message: &str) -> SqlState {
         1365 => SqlState::DIVISION_BY_ZERO,
         1146 | 1051 | 1109 => SqlState::UNDEFINED_TABLE,
         1054 | 1072 => SqlState::UNDEFINED_COLUMN,
-        1064 | 1065 | 1136 | 1149 => SqlState::SYNTAX_ERROR,
+        1064 | 1065 | 1136 | 1149 | 1222 => SqlState::SYNTAX_ERROR,
         1050 | 1061 => SqlState::DUPLICATE_TABLE,
         1060 => SqlState::DUPLICATE_COLUMN,
         1826 => SqlState::DUPLICATE_OBJECT,

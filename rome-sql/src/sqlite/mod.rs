@@ -39,6 +39,9 @@ use std::time::{Duration, Instant};
 /// Virtual machine steps between two looks at the clock, for statements with a time-out.
 const STEPS_BETWEEN_CHECKS: i32 = 1000;
 
+/// Makes a connection read the schema again if it has changed.
+const READ_SCHEMA: &str = "SELECT 1 FROM sqlite_schema LIMIT 0";
+
 /// A SQLite database.
 pub(crate) struct SqliteFile {
     pool: sqlx::SqlitePool,
@@ -83,7 +86,9 @@ impl SqliteFile {
 #[async_trait]
 impl Server for SqliteFile {
     async fn acquire(&self) -> Result<Box<dyn Connection>> {
-        let connection = self.pool.acquire().await.map_err(|error| error_of(error, classify))?;
+        let mut connection = self.pool.acquire().await.map_err(|error| error_of(error, classify))?;
+        // A connection notices only when it runs something that another has changed the schema; preparing alone would go by the old one.
+        connection.execute(READ_SCHEMA).await.map_err(|error| error_of(error, classify))?;
         Ok(Box::new(SqliteLink {
             connection,
             types: Arc::clone(&self.types),

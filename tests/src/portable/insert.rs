@@ -106,7 +106,9 @@ pub async fn conflict_do_nothing(db: &dyn Database) {
         .values_panic([2.into(), "c".into(), 3.into()])
         .on_conflict(OnConflict::column("id").do_nothing_on(["id"]).to_owned())
         .to_owned();
-    assert_eq!(db.execute(statement).await.unwrap(), 1);
+    let affected = db.execute(statement).await.unwrap();
+    // sea-query renders it for MariaDB as an update to the same value, which counts.
+    assert_eq!(affected, if db.features().dialect == Dialect::MySql { 2 } else { 1 });
     assert_eq!(rows(db).await, [row(1, "a", 1), row(2, "c", 3)]);
 }
 
