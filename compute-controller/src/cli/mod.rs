@@ -1,0 +1,1 @@
+//! The program: its commands, and how they talk to a person.
