@@ -13,6 +13,7 @@ use crate::driver::{Driver, DriverError};
 use crate::model::{HEARTBEAT_EVERY, Program, Resources, ServerState};
 use crate::patience::Patience;
 use crate::state::{claims, hosts, servers, services, sites};
+use crate::stop;
 use reconcile::Task;
 use rome_core::Result;
 use rome_core::database::Database;
@@ -94,15 +95,8 @@ pub async fn run(
     let incarnation = Uuid::new_v4();
     let service_id =
         services::register(database.as_ref(), Program::Agent, &config.host, &config.site, incarnation).await?;
-    let mut agent = Agent {
-        database,
-        driver,
-        host_id,
-        service_id,
-        incarnation,
-        busy: HashMap::new(),
-        tasks: JoinSet::new(),
-    };
+    let mut agent =
+        Agent { database, driver, host_id, service_id, incarnation, busy: HashMap::new(), tasks: JoinSet::new() };
     info!(host = config.host, site = config.site, "agent runs");
     let end = agent.serve(&mut stop).await;
     if end == End::Stopped {
@@ -122,7 +116,7 @@ impl Agent {
         let mut reconcile_at = Instant::now();
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return End::Stopped,
+                () = stop::requested(stop) => return End::Stopped,
                 _ = heartbeat.tick() => {
                     match services::beat(self.database.as_ref(), &self.service_id, self.incarnation).await {
                         Ok(true) => {}

@@ -268,7 +268,11 @@ async fn act(
                 .nullable_pairs()?;
             Change::SetMetadata { id, metadata }
         }
-        _ => return Err(ApiError::bad_request("There is no such action: aggregates know add_host, remove_host and set_metadata")),
+        _ => {
+            return Err(ApiError::bad_request(
+                "There is no such action: aggregates know add_host, remove_host and set_metadata",
+            ));
+        }
     };
     let aggregate = apply(&app, change).await?;
     Ok(Json(json!({"aggregate": printed(&caller, &aggregate)})))

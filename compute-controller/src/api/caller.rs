@@ -46,10 +46,7 @@ impl Caller {
     /// # Errors
     /// 403 for a token without one.
     pub fn project_id(&self) -> ApiResult<&str> {
-        self.claims
-            .project_id
-            .as_deref()
-            .ok_or_else(|| ApiError::forbidden("The token is not scoped to a project."))
+        self.claims.project_id.as_deref().ok_or_else(|| ApiError::forbidden("The token is not scoped to a project."))
     }
 
     /// `None` for administrators, who see all projects' servers by id; otherwise the project.

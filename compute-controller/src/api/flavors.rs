@@ -79,9 +79,11 @@ async fn page(app: &App, caller: &Caller, query: &QueryString) -> ApiResult<(Vec
     let is_public = match query.get("is_public") {
         _ if !caller.claims.is_admin => Some(true),
         Some(word) if word.eq_ignore_ascii_case("none") => None,
-        Some(_) => Some(query.boolean("is_public").ok_or_else(|| {
-            ApiError::bad_request("Invalid is_public filter: it must be true, false or none.")
-        })?),
+        Some(_) => Some(
+            query
+                .boolean("is_public")
+                .ok_or_else(|| ApiError::bad_request("Invalid is_public filter: it must be true, false or none."))?,
+        ),
         None => Some(true),
     };
     let mut all = flavors::all(app.database.as_ref()).await?;
@@ -119,8 +121,7 @@ async fn list(caller: Caller, State(app): State<Arc<App>>, query: QueryString) -
 async fn detail(caller: Caller, State(app): State<Arc<App>>, query: QueryString) -> ApiResult<Json<Value>> {
     let (page, next) = page(&app, &caller, &query).await?;
     let specs = specs_for(&app, caller.version, &page).await?;
-    let shown =
-        page.iter().map(|flavor| full(&app.url, caller.version, flavor, specs.get(&flavor.id))).collect();
+    let shown = page.iter().map(|flavor| full(&app.url, caller.version, flavor, specs.get(&flavor.id))).collect();
     Ok(document(&app, &query, "flavors/detail", shown, next))
 }
 
@@ -192,10 +193,9 @@ async fn create(caller: Caller, State(app): State<Arc<App>>, body: Body) -> ApiR
         created_at: 0,
     };
     match flavors::insert(app.database.as_ref(), &flavor).await {
-        Err(error) if error.state() == SqlState::UNIQUE_VIOLATION => Err(ApiError::conflict(format!(
-            "Flavor with ID {} or name {} already exists.",
-            flavor.id, flavor.name
-        ))),
+        Err(error) if error.state() == SqlState::UNIQUE_VIOLATION => {
+            Err(ApiError::conflict(format!("Flavor with ID {} or name {} already exists.", flavor.id, flavor.name)))
+        }
         Err(error) => Err(error.into()),
         Ok(()) => printed(&app, &caller, &flavor).await,
     }

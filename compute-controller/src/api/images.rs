@@ -73,8 +73,8 @@ async fn list(_: Caller, State(app): State<Arc<App>>, query: QueryString) -> Res
     let mut all = images::all(app.database.as_ref()).await?;
     if let Some(marker) = query.get("marker") {
         let position = all.iter().position(|image| image.id == marker);
-        let position =
-            position.ok_or_else(|| ApiError::bad_request(format!("Invalid marker. Image {marker} could not be found.")))?;
+        let position = position
+            .ok_or_else(|| ApiError::bad_request(format!("Invalid marker. Image {marker} could not be found.")))?;
         all.drain(..=position);
     }
     all.retain(|image| {
@@ -98,8 +98,9 @@ async fn list(_: Caller, State(app): State<Arc<App>>, query: QueryString) -> Res
 
 async fn show(_: Caller, State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Value>, PlainError> {
     let found = images::by_ids(app.database.as_ref(), std::slice::from_ref(&id)).await?;
-    let image = found.into_iter().next().ok_or_else(|| {
-        ApiError::new(StatusCode::NOT_FOUND, format!("Failed to find image {id} to show"))
-    })?;
+    let image = found
+        .into_iter()
+        .next()
+        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, format!("Failed to find image {id} to show")))?;
     Ok(Json(printed(&image)))
 }

@@ -140,7 +140,10 @@ async fn hypervisor_page(app: &App, caller: &Caller, query: &QueryString) -> Api
     if let Some(pattern) = query.get("hypervisor_hostname_pattern").filter(|_| caller.version.at_least(53)) {
         all.retain(|host| host.name.contains(pattern));
         if all.is_empty() {
-            return Err(ApiError::new(StatusCode::NOT_FOUND, format!("No hypervisor matching '{pattern}' could be found.")));
+            return Err(ApiError::new(
+                StatusCode::NOT_FOUND,
+                format!("No hypervisor matching '{pattern}' could be found."),
+            ));
         }
     }
     if !caller.version.at_least(33) {
@@ -170,7 +173,8 @@ async fn hypervisor_list(
     caller.require_admin("os_compute_api:os-hypervisors:list")?;
     let (page, next) = hypervisor_page(app, caller, query).await?;
     let with_servers = caller.version.at_least(53) && query.boolean("with_servers") == Some(true);
-    let located = if with_servers { servers::names_on_hosts(app.database.as_ref(), &app.site).await? } else { Vec::new() };
+    let located =
+        if with_servers { servers::names_on_hosts(app.database.as_ref(), &app.site).await? } else { Vec::new() };
     let now = clock::now();
     let shown: Vec<Value> = page
         .iter()
@@ -203,7 +207,11 @@ async fn hypervisors_detail(caller: Caller, State(app): State<Arc<App>>, query: 
     hypervisor_list(&app, &caller, &query, "os-hypervisors/detail", full).await
 }
 
-async fn show_hypervisor(caller: Caller, State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
+async fn show_hypervisor(
+    caller: Caller,
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Value>> {
     caller.require_admin("os_compute_api:os-hypervisors:show")?;
     let all = hosts::of_site(app.database.as_ref(), &app.site).await?;
     let is_it = |host: &&Host| {
@@ -271,8 +279,7 @@ async fn list_services(caller: Caller, State(app): State<Arc<App>>, query: Query
         .map(|host| (host.service_id.clone(), zone_of(&zones, &host).to_owned()))
         .collect();
     let zone = |service: &Service| at.get(&service.id).map_or(INTERNAL_ZONE, String::as_str);
-    let shown: Vec<Value> =
-        all.iter().map(|service| print_service(&caller, service, zone(service), now)).collect();
+    let shown: Vec<Value> = all.iter().map(|service| print_service(&caller, service, zone(service), now)).collect();
     Ok(Json(json!({"services": shown})))
 }
 
@@ -343,7 +350,9 @@ async fn change_by_uuid(app: &App, caller: &Caller, id: &str, fields: Fields<'_>
         Some(ENABLED) => Some(ENABLED),
         Some(DISABLED) => Some(DISABLED),
         Some(_) => {
-            return Err(ApiError::bad_request("Invalid input for field/attribute status: it must be 'enabled' or 'disabled'"));
+            return Err(ApiError::bad_request(
+                "Invalid input for field/attribute status: it must be 'enabled' or 'disabled'",
+            ));
         }
     };
     let reason = disabled_reason(fields)?;
@@ -352,10 +361,13 @@ async fn change_by_uuid(app: &App, caller: &Caller, id: &str, fields: Fields<'_>
     }
     let forced_down = fields.boolean("forced_down")?;
     if status.is_none() && forced_down.is_none() {
-        return Err(ApiError::bad_request("No updates were requested. Fields 'status' or 'forced_down' should be specified."));
+        return Err(ApiError::bad_request(
+            "No updates were requested. Fields 'status' or 'forced_down' should be specified.",
+        ));
     }
     let change = ServiceChange { status, disabled_reason: status.map(|_| reason), forced_down };
-    let filter = ServiceFilter { site: Some(app.site.to_string()), id: Some(id.to_owned()), ..ServiceFilter::default() };
+    let filter =
+        ServiceFilter { site: Some(app.site.to_string()), id: Some(id.to_owned()), ..ServiceFilter::default() };
     let missing = || ApiError::new(StatusCode::NOT_FOUND, format!("Service {id} could not be found."));
     if services::list(app.database.as_ref(), &filter).await?.is_empty() {
         return Err(missing());

@@ -103,9 +103,7 @@ impl<'a> Fields<'a> {
             None => Ok(()),
             Some(key) => {
                 let key: String = key.chars().take(100).collect();
-                Err(ApiError::bad_request(format!(
-                    "Additional properties are not allowed ('{key}' was unexpected)"
-                )))
+                Err(ApiError::bad_request(format!("Additional properties are not allowed ('{key}' was unexpected)")))
             }
         }
     }
@@ -202,12 +200,12 @@ impl<'a> Fields<'a> {
     /// 400
     pub fn boolean(self, name: &str) -> ApiResult<Option<bool>> {
         let Some(value) = self.value(name) else { return Ok(None) };
-        match value {
-            Value::Bool(flag) => Ok(Some(*flag)),
-            Value::String(word) => boolean(word).map(Some),
+        let flag = match value {
+            Value::Bool(flag) => Some(*flag),
+            Value::String(word) => boolean(word),
             _ => None,
-        }
-        .ok_or_else(|| invalid(name, value, "is not of type 'boolean'"))
+        };
+        flag.map(Some).ok_or_else(|| invalid(name, value, "is not of type 'boolean'"))
     }
 
     /// An object.
@@ -243,9 +241,7 @@ impl<'a> Fields<'a> {
         let mut pairs = BTreeMap::new();
         for (key, value) in self.0 {
             if key.is_empty() || key.chars().count() > MAX_NAME || key.contains('\0') {
-                return Err(ApiError::bad_request(format!(
-                    "Invalid input: keys must have 1 to {MAX_NAME} characters"
-                )));
+                return Err(ApiError::bad_request(format!("Invalid input: keys must have 1 to {MAX_NAME} characters")));
             }
             let text = match value {
                 Value::Null => None,
@@ -297,7 +293,11 @@ impl QueryString {
         let Some(text) = self.get(name) else { return Ok(None) };
         match text.parse::<i64>() {
             Ok(number) if range.contains(&number) => Ok(Some(number)),
-            _ => Err(invalid(name, &Value::from(text), format!("is not an integer from {} to {}", range.start(), range.end()))),
+            _ => Err(invalid(
+                name,
+                &Value::from(text),
+                format!("is not an integer from {} to {}", range.start(), range.end()),
+            )),
         }
     }
 

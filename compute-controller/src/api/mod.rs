@@ -16,7 +16,7 @@ pub mod quotas;
 pub mod servers;
 pub mod version;
 
-use crate::state;
+use crate::{state, stop};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -39,7 +39,6 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 const LOGINS: usize = 4;
 
 /// What handlers share.
-#[derive(Debug)]
 pub struct App {
     database: Arc<dyn Database>,
     site: Arc<str>,
@@ -116,7 +115,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
     drop(app);
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
-            let _ = stop.wait_for(|stop| *stop).await;
+            stop::requested(&mut stop).await;
         })
         .await
 }

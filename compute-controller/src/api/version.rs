@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_know() {
-        for (text, status) in [("2", 400), ("two.one", 400), ("2.-1", 400), ("", 400), ("2.9999", 406), ("3.1", 406), ("2.0", 406)] {
+        for (text, status) in
+            [("2", 400), ("two.one", 400), ("2.-1", 400), ("", 400), ("2.9999", 406), ("3.1", 406), ("2.0", 406)]
+        {
             assert_eq!(Microversion::parse(text).unwrap_err().status().as_u16(), status, "{text}");
         }
         assert_eq!(Microversion::parse("2.99999999999999").unwrap_err().status().as_u16(), 406);

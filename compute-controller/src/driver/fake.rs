@@ -179,10 +179,7 @@ mod tests {
         guests.sort_by(|left, right| left.id.cmp(&right.id));
         assert_eq!(
             guests,
-            [
-                Guest { id: "one".into(), power: Power::Running },
-                Guest { id: "two".into(), power: Power::Off }
-            ]
+            [Guest { id: "one".into(), power: Power::Running }, Guest { id: "two".into(), power: Power::Off }]
         );
         driver.destroy("one").await.unwrap();
         driver.destroy("one").await.unwrap();

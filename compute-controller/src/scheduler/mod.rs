@@ -11,6 +11,7 @@ use crate::clock;
 use crate::model::{HEARTBEAT_EVERY, Program};
 use crate::patience::Patience;
 use crate::state::{claims, hosts, servers, services, sites};
+use crate::stop;
 use futures::future::join_all;
 use rand::seq::IndexedRandom;
 use rome_core::Result;
@@ -49,12 +50,7 @@ pub struct Round {
 ///
 /// # Errors
 /// Where it can't register; later errors of the database are logged and tried again.
-pub async fn run(
-    database: Arc<dyn Database>,
-    site: &str,
-    name: &str,
-    mut stop: watch::Receiver<bool>,
-) -> Result<()> {
+pub async fn run(database: Arc<dyn Database>, site: &str, name: &str, mut stop: watch::Receiver<bool>) -> Result<()> {
     sites::register(database.as_ref(), site, None).await?;
     let incarnation = Uuid::new_v4();
     let service_id = services::register(database.as_ref(), Program::Scheduler, name, site, incarnation).await?;
@@ -65,7 +61,7 @@ pub async fn run(
     let mut look_at = Instant::now();
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stop::requested(&mut stop) => break,
             _ = heartbeat.tick() => {
                 match services::beat(database.as_ref(), &service_id, incarnation).await {
                     Ok(true) => {}
@@ -109,9 +105,10 @@ pub async fn round(database: &dyn Database, site: &str) -> Result<Round> {
     let batch: Vec<_> = waiting.choose_multiple(&mut rand::rng(), BATCH).cloned().collect();
     let (all, zones) = (hosts::of_site(database, site).await?, hosts::zones(database).await?);
     let plan = placement::place(&all, &zones, batch, clock::now(), &mut rand::rng());
-    let claims = plan.by_host.into_iter().map(|(host_id, servers)| async move {
-        claims::claim(database, &host_id, servers).await
-    });
+    let claims = plan
+        .by_host
+        .into_iter()
+        .map(|(host_id, servers)| async move { claims::claim(database, &host_id, servers).await });
     let mut first_error = None;
     for claimed in join_all(claims).await {
         match claimed {

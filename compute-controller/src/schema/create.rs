@@ -4,11 +4,11 @@
 
 use super::tables::*;
 use crate::clock;
-use rome_core::database::{Database, DatabaseExt, Dialect, Queryable};
+use rome_core::database::{Database, Dialect, Queryable};
 use rome_core::{Result, SqlState};
 use sea_query::{
-    ColumnDef, ForeignKey, ForeignKeyAction, ForeignKeyCreateStatement, Iden, Index,
-    IndexCreateStatement, IntoIden, Query, Table, TableCreateStatement,
+    ColumnDef, ForeignKey, ForeignKeyAction, ForeignKeyCreateStatement, Iden, Index, IndexCreateStatement, IntoIden,
+    Query, Table, TableCreateStatement,
 };
 
 /// The version of the tables that this program knows.
@@ -56,10 +56,7 @@ pub async fn create(database: &dyn Database) -> Result<()> {
 }
 
 async fn version(database: &dyn Database) -> Result<Option<i64>> {
-    let select = Query::select()
-        .column(SchemaVersions::Version)
-        .from(SchemaVersions::Table)
-        .to_owned();
+    let select = Query::select().column(SchemaVersions::Version).from(SchemaVersions::Table).to_owned();
     Ok(database.query_opt::<(i64,), _>(select).await?.map(|(version,)| version))
 }
 
@@ -186,12 +183,7 @@ fn identity_tables() -> Vec<TableCreateStatement> {
         ),
         table(
             Quotas::Table,
-            [
-                key(Quotas::ProjectId, SHORT),
-                number(Quotas::Instances),
-                number(Quotas::Cores),
-                number(Quotas::RamMb),
-            ],
+            [key(Quotas::ProjectId, SHORT), number(Quotas::Instances), number(Quotas::Cores), number(Quotas::RamMb)],
             [Quotas::ProjectId],
         )
         .foreign_key(&mut foreign_key(

@@ -16,15 +16,9 @@ use uuid::Uuid;
 /// What the database says.
 pub async fn list<E: Executor + ?Sized>(on: &E, id: Option<i64>) -> Result<Vec<Aggregate>> {
     let mut rows = Query::select();
-    rows.columns([
-        Aggregates::Id,
-        Aggregates::Uuid,
-        Aggregates::Name,
-        Aggregates::CreatedAt,
-        Aggregates::UpdatedAt,
-    ])
-    .from(Aggregates::Table)
-    .order_by(Aggregates::Id, Order::Asc);
+    rows.columns([Aggregates::Id, Aggregates::Uuid, Aggregates::Name, Aggregates::CreatedAt, Aggregates::UpdatedAt])
+        .from(Aggregates::Table)
+        .order_by(Aggregates::Id, Order::Asc);
     let mut metadata = Query::select();
     metadata
         .columns([AggregateMetadata::AggregateId, AggregateMetadata::MetaKey, AggregateMetadata::MetaValue])

@@ -135,11 +135,7 @@ pub async fn extra_specs<E: Executor + ?Sized>(
 ///
 /// # Errors
 /// What the database says.
-pub async fn set_extra_specs<E: Executor + ?Sized>(
-    on: &E,
-    id: &str,
-    specs: &BTreeMap<String, String>,
-) -> Result<()> {
+pub async fn set_extra_specs<E: Executor + ?Sized>(on: &E, id: &str, specs: &BTreeMap<String, String>) -> Result<()> {
     if specs.is_empty() {
         return Ok(());
     }

@@ -13,15 +13,7 @@ use uuid::Uuid;
 
 fn select() -> SelectStatement {
     let mut select = Query::select();
-    for column in [
-        Hosts::Id,
-        Hosts::Number,
-        Hosts::Name,
-        Hosts::Site,
-        Hosts::Vcpus,
-        Hosts::RamMb,
-        Hosts::DiskGb,
-    ] {
+    for column in [Hosts::Id, Hosts::Number, Hosts::Name, Hosts::Site, Hosts::Vcpus, Hosts::RamMb, Hosts::DiskGb] {
         select.column((Hosts::Table, column));
     }
     for (column, alias) in [
@@ -82,11 +74,8 @@ pub async fn all<E: Executor + ?Sized>(on: &E) -> Result<Vec<Host>> {
 /// # Errors
 /// What the database says.
 pub async fn id_of<E: Executor + ?Sized>(on: &E, name: &str) -> Result<Option<String>> {
-    let select = Query::select()
-        .column(Hosts::Id)
-        .from(Hosts::Table)
-        .and_where(Expr::col(Hosts::Name).eq(name))
-        .to_owned();
+    let select =
+        Query::select().column(Hosts::Id).from(Hosts::Table).and_where(Expr::col(Hosts::Name).eq(name)).to_owned();
     Ok(on.query_opt::<(String,), _>(select).await?.map(|(id,)| id))
 }
 

@@ -122,6 +122,18 @@ pub async fn set_password_hash<E: Executor + ?Sized>(on: &E, user_id: &str, hash
     Ok(on.execute(update).await? > 0)
 }
 
+/// Removes a user, then the project; what the project's servers recorded must be gone.
+///
+/// # Errors
+/// What the database says.
+pub async fn remove_user_and_project<E: Executor + ?Sized>(on: &E, user_id: &str, project_id: &str) -> Result<()> {
+    let user = Query::delete().from_table(Users::Table).and_where(Expr::col(Users::Id).eq(user_id)).to_owned();
+    on.execute(user).await?;
+    let project =
+        Query::delete().from_table(Projects::Table).and_where(Expr::col(Projects::Id).eq(project_id)).to_owned();
+    on.execute(project).await.map(drop)
+}
+
 /// The newest secret that signs tokens.
 ///
 /// # Errors

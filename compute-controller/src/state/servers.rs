@@ -227,11 +227,11 @@ pub async fn list<E: Executor + ?Sized>(on: &E, filter: &ServerFilter) -> Result
         let mut wanted = Cond::any().add(column(Servers::Status).is_in(states.iter().map(|state| state.as_str())));
         if let Some(launched) = filter.deleting_launched {
             let at = column(Servers::LaunchedAt);
-            wanted = wanted.add(
-                Cond::all()
-                    .add(column(Servers::Status).eq(ServerState::Deleting))
-                    .add(if launched { at.is_not_null() } else { at.is_null() }),
-            );
+            wanted = wanted.add(Cond::all().add(column(Servers::Status).eq(ServerState::Deleting)).add(if launched {
+                at.is_not_null()
+            } else {
+                at.is_null()
+            }));
         }
         select.cond_where(wanted);
     }
@@ -487,13 +487,7 @@ pub async fn advance(
 ///
 /// # Errors
 /// What the database says.
-pub async fn fail(
-    database: &dyn Database,
-    host_id: &str,
-    id: &str,
-    from: ServerState,
-    reason: &str,
-) -> Result<()> {
+pub async fn fail(database: &dyn Database, host_id: &str, id: &str, from: ServerState, reason: &str) -> Result<()> {
     let host_id: Arc<str> = host_id.into();
     let ids: Arc<[String]> = Arc::new([id.to_owned()]);
     let reason: Arc<str> = reason.into();

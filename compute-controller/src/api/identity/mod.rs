@@ -63,7 +63,8 @@ static NOBODY: LazyLock<String> =
 
 async fn create_token(State(app): State<Arc<App>>, body: Body) -> Result<Response, PlainError> {
     let auth = body.object("auth")?;
-    let identity = auth.object("identity")?.ok_or_else(|| ApiError::bad_request("'identity' is a required property"))?;
+    let identity =
+        auth.object("identity")?.ok_or_else(|| ApiError::bad_request("'identity' is a required property"))?;
     let methods = identity.list("methods")?.unwrap_or_default();
     let by = |name: &str| methods.iter().any(|method| method == name);
     let (user, method, previous) = if by("password") {
@@ -131,9 +132,9 @@ fn naming<'a>(fields: Fields<'a>, what: &str) -> ApiResult<Naming<'a>> {
     let name = fields
         .text("name")?
         .ok_or_else(|| ApiError::bad_request(format!("Expecting to find id or name of the {what}.")))?;
-    let domain = fields
-        .object("domain")?
-        .ok_or_else(|| ApiError::bad_request(format!("Expecting to find the domain of the {what}, which is named by name.")))?;
+    let domain = fields.object("domain")?.ok_or_else(|| {
+        ApiError::bad_request(format!("Expecting to find the domain of the {what}, which is named by name."))
+    })?;
     let named = domain.text("id")?.or(domain.text("name")?).unwrap_or_default();
     if named.eq_ignore_ascii_case(DOMAIN) { Ok(Naming::Name(name)) } else { Err(ApiError::unauthorized()) }
 }
@@ -266,9 +267,8 @@ async fn show_project(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, PlainError> {
     let project = identity::project(app.database.as_ref(), Naming::Id(&id)).await?;
-    let visible = |project: &Project| {
-        caller.claims.is_admin || caller.claims.project_id.as_deref() == Some(project.id.as_str())
-    };
+    let visible =
+        |project: &Project| caller.claims.is_admin || caller.claims.project_id.as_deref() == Some(project.id.as_str());
     let project = project.filter(visible).ok_or_else(|| ApiError::not_found("Project", &id))?;
     Ok(Json(json!({"project": project_document(&app, &project)})))
 }

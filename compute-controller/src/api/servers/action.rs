@@ -111,9 +111,8 @@ async fn grant_in(
     wish: Wish,
 ) -> ApiResult<()> {
     let id = &action.server_id;
-    let (state, host_id, owner, takes) = servers::state_for_update(tx, site, project, id)
-        .await?
-        .ok_or_else(|| ApiError::not_found("Instance", id))?;
+    let (state, host_id, owner, takes) =
+        servers::state_for_update(tx, site, project, id).await?.ok_or_else(|| ApiError::not_found("Instance", id))?;
     let next = wish.next(state).ok_or_else(|| {
         ApiError::conflict(format!("Cannot '{}' instance {id} while it is in state {}", wish.name(), state.as_str()))
     })?;

@@ -78,11 +78,8 @@ async fn document(app: &App, caller: &Caller, server: Server) -> ApiResult<Json<
 async fn context(app: &App, caller: &Caller, shown: &[Server]) -> ApiResult<view::Context> {
     let database = app.database.as_ref();
     let zones = hosts::zones(database).await?;
-    let failed: Vec<String> = shown
-        .iter()
-        .filter(|server| server.status == ServerState::Error)
-        .map(|server| server.id.clone())
-        .collect();
+    let failed: Vec<String> =
+        shown.iter().filter(|server| server.status == ServerState::Error).map(|server| server.id.clone()).collect();
     let faults = actions::faults(database, &failed).await?;
     let hosts = if caller.claims.is_admin && caller.version.at_least(16) {
         hosts::of_site(database, &app.site).await?

@@ -63,7 +63,9 @@ pub fn read(caller: &Caller, site: &Arc<str>, body: &Body) -> ApiResult<CreateRe
         return Err(ApiError::bad_request("Personality files are not supported by this cloud's driver."));
     }
     if let Some(key) = server.text("key_name")? {
-        return Err(ApiError::bad_request(format!("Invalid key_name provided: {key} (this cloud keeps no key pairs).")));
+        return Err(ApiError::bad_request(format!(
+            "Invalid key_name provided: {key} (this cloud keeps no key pairs)."
+        )));
     }
     let zone = zone(caller, server)?;
     let min_count = server.integer("min_count", 1..=MAX_SERVERS)?.unwrap_or(1);
@@ -159,9 +161,8 @@ fn image(server: Fields<'_>) -> ApiResult<Option<String>> {
             }
         }
     }
-    let image = boots_from.ok_or_else(|| {
-        ApiError::bad_request("Invalid imageRef provided: the server has nothing to boot from.")
-    })?;
+    let image = boots_from
+        .ok_or_else(|| ApiError::bad_request("Invalid imageRef provided: the server has nothing to boot from."))?;
     match Uuid::try_parse(image) {
         Ok(id) => Ok(Some(id.to_string())),
         Err(_) => Err(ApiError::bad_request("Invalid imageRef provided.")),
@@ -242,7 +243,11 @@ fn tags(server: Fields<'_>) -> ApiResult<Option<String>> {
             Some(tag) if (1..=60).contains(&tag.chars().count()) && !tag.contains([',', '/', '\0']) => {
                 all.insert(tag);
             }
-            _ => return Err(ApiError::bad_request("Invalid input for field/attribute tags: a tag is a text of 1 to 60 characters without ',' and '/'")),
+            _ => {
+                return Err(ApiError::bad_request(
+                    "Invalid input for field/attribute tags: a tag is a text of 1 to 60 characters without ',' and '/'",
+                ));
+            }
         }
     }
     if all.len() > 50 {
