@@ -1,12 +1,13 @@
 //! ALTER TABLE.
 
-use super::ddl::{Constraint, check_name, column_parts, constraint};
+use super::ddl::{ColumnParts, Constraint, check_name, column_parts, constraint};
 use super::from::table_relation;
+use super::scope::ScopeColumn;
 use super::stored::{check_over, default_of_type, text_of};
 use super::{Binder, names, types};
 use crate::catalog::Table;
 use crate::error::{Error, Result, SqlState};
-use crate::exec::expr::ColId;
+use crate::exec::expr::{ColId, Expr};
 use crate::plan::logical::{AlterAction, SchemaChange};
 use crate::value::DataType;
 use sqlparser::ast::{self, AlterColumnOperation, AlterTableOperation};
@@ -32,7 +33,10 @@ impl Binder<'_> {
 fn alter_actions(operation: &AlterTableOperation, table: Option<&Table>, actions: &mut Vec<AlterAction>) -> Result<()> {
     let action = match operation {
         AlterTableOperation::AddColumn { if_not_exists, column_def, column_position: None, .. } => {
-            let parts = column_parts(column_def)?;
+            let mut parts = column_parts(column_def)?;
+            if let Some(table) = table {
+                bind_new_checks(&mut parts, table)?;
+            }
             let name = parts.column.name.clone();
             let primary_key = parts.primary_key;
             actions.push(AlterAction::AddColumn {
@@ -78,6 +82,24 @@ fn alter_actions(operation: &AlterTableOperation, table: Option<&Table>, actions
         _ => return Err(Error::unsupported("this form of ALTER TABLE")),
     };
     actions.push(action);
+    Ok(())
+}
+
+/// Binds and names the checks of a column that is to be added.
+fn bind_new_checks(parts: &mut ColumnParts, table: &Table) -> Result<()> {
+    let row: Vec<ColId> = (0..).map(ColId).take(table.columns.len()).collect();
+    let mut relation = table_relation(table, &row, None);
+    if !relation.columns.iter().any(|column| column.name == parts.column.name) {
+        let id = ColId(u32::try_from(table.columns.len()).unwrap_or(u32::MAX));
+        let expr = Expr::column(id, parts.column.data_type.clone());
+        relation.columns.push(ScopeColumn { name: parts.column.name.clone(), expr });
+    }
+    let mut taken: Vec<String> = table.checks.iter().map(|check| check.name.clone()).collect();
+    for (name, text) in &mut parts.checks {
+        let (_, mentioned) = check_over(text, relation.clone())?;
+        let name = name.get_or_insert_with(|| check_name(&table.name, &mentioned, &taken));
+        taken.push(name.clone());
+    }
     Ok(())
 }
 

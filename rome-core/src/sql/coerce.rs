@@ -49,6 +49,15 @@ pub(super) fn unconstrained(data_type: &DataType) -> DataType {
     }
 }
 
+/// The name of a type in a message: without its length or scale, as PostgreSQL prints it there.
+pub(super) fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Char(_) => "character".to_owned(),
+        DataType::Array(element) => format!("{}[]", type_name(element)),
+        other => unconstrained(other).to_string(),
+    }
+}
+
 /// Whether a value of the one type already is, in its representation, a value of the other, lengths and ranges aside.
 pub(super) fn same_representation(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
@@ -109,20 +118,13 @@ pub(super) fn convert(expr: Expr, to: &DataType) -> Result<Expr> {
         ExprKind::Literal(constant @ Value::Text(_)) if expr.data_type == DataType::Unknown => {
             Ok(Expr::literal(value::cast(constant, to)?, to.clone()))
         }
-        ExprKind::Literal(Value::Int(number)) if is_wider_integer(&expr.data_type, to) => {
-            Ok(Expr::literal(Value::Int(number), to.clone()))
+        // Numbers become constants of the type wanted, which saves a conversion for each row.
+        ExprKind::Literal(number @ (Value::Int(_) | Value::Numeric(_) | Value::Float(_))) if to.is_number() => {
+            Ok(Expr::literal(value::cast_from(number, &expr.data_type, to)?, to.clone()))
         }
-        // A cast of a cast of an unknown parameter is one cast: the text is read as what is wanted in the end.
         kind => {
             Ok(Expr { kind: ExprKind::Cast(Box::new(Expr { kind, data_type: expr.data_type })), data_type: to.clone() })
         }
-    }
-}
-
-fn is_wider_integer(from: &DataType, to: &DataType) -> bool {
-    match (from.is_integer(), number_rank(from), number_rank(to)) {
-        (true, Some(from), Some(to)) => to <= 2 && from <= to,
-        _ => false,
     }
 }
 
@@ -142,7 +144,7 @@ pub(super) fn convert_in(
 /// CAST.
 pub(super) fn explicit(expr: Expr, to: &DataType) -> Result<Expr> {
     convert_in(expr, to, Context::Explicit, |from| {
-        Error::new(SqlState::CANNOT_COERCE, format!("cannot cast type {from} to {to}"))
+        Error::new(SqlState::CANNOT_COERCE, format!("cannot cast type {} to {}", type_name(from), type_name(to)))
     })
 }
 
@@ -156,6 +158,7 @@ pub(super) fn assign(expr: Expr, column: &str, to: &DataType) -> Result<Expr> {
         return Ok(Expr::literal(value::coerce_for_column(constant.clone(), to)?, to.clone()));
     }
     convert_in(expr, &unconstrained(to), Context::Assignment, |from| {
+        let (to, from) = (type_name(to), type_name(from));
         let message = format!("column \"{column}\" is of type {to} but expression is of type {from}");
         Error::new(SqlState::DATATYPE_MISMATCH, message)
             .with_hint("You will need to rewrite or cast the expression.")
@@ -177,7 +180,7 @@ pub(super) fn settle(expr: Expr) -> Result<Expr> {
 /// A condition.
 pub(super) fn condition(expr: Expr, clause: &str) -> Result<Expr> {
     convert_in(expr, &DataType::Bool, Context::Implicit, |from| {
-        let message = format!("argument of {clause} must be type boolean, not type {from}");
+        let message = format!("argument of {clause} must be type boolean, not type {}", type_name(from));
         Error::new(SqlState::DATATYPE_MISMATCH, message)
     })
 }
@@ -210,6 +213,7 @@ pub(super) fn common<'t>(types: impl IntoIterator<Item = &'t DataType>, construc
     let mut common = DataType::Unknown;
     for data_type in types {
         common = common_of_two(&common, data_type).ok_or_else(|| {
+            let (common, data_type) = (type_name(&common), type_name(data_type));
             let message = format!("{construct} types {common} and {data_type} cannot be matched");
             Error::new(SqlState::DATATYPE_MISMATCH, message)
         })?;

@@ -20,7 +20,7 @@ pub(super) struct Source {
 
 impl<'a> Binder<'a> {
     /// The whole clause; without items one row.
-    pub(super) fn from_clause(&mut self, items: &'a [ast::TableWithJoins]) -> Result<Source> {
+    pub(super) fn bind_from(&mut self, items: &'a [ast::TableWithJoins]) -> Result<Source> {
         let relations: usize = items.iter().map(|item| 1 + item.joins.len()).sum();
         if relations > ParseLimits::JOINS_MAX {
             return Err(too_complex("relations in a FROM clause", ParseLimits::JOINS_MAX));
@@ -97,10 +97,10 @@ impl<'a> Binder<'a> {
     }
 
     /// Binds the query of a WITH where it is used: it sees what was there when it was written.
-    fn common_table(&mut self, position: usize, alias: Option<&'a ast::TableAlias>) -> Result<Source> {
-        let Some(common) = self.common_tables.get(position).copied() else {
-            return Err(Error::internal("a common table"));
-        };
+    pub(super) fn common_table(&mut self, position: usize, alias: Option<&'a ast::TableAlias>) -> Result<Source> {
+        let known = self.common_tables.get_mut(position).ok_or_else(|| Error::internal("a common table"))?;
+        known.used = true;
+        let common = *known;
         let later_tables = self.common_tables.split_off(position);
         let inner_scopes = self.scopes.split_off(common.scopes.min(self.scopes.len()));
         let query = self.deeper(|binder| binder.query(common.query));

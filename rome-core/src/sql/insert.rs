@@ -56,7 +56,8 @@ impl<'a> Binder<'a> {
             targets: rows.targets,
             source: rows.query,
             default_marks: rows.default_marks,
-            overriding_system: false,
+            // Where the parser's tree keeps OVERRIDING SYSTEM VALUE.
+            overriding_system: insert.ignore,
             on_conflict,
             row,
             excluded,
@@ -265,7 +266,6 @@ fn conflict_target(table: &Table, target: &ast::ConflictTarget) -> Result<Confli
 
 fn check_clauses(insert: &ast::Insert) -> Result<()> {
     let foreign = insert.or.is_some()
-        || insert.ignore
         || insert.overwrite
         || !insert.assignments.is_empty()
         || insert.partitioned.is_some()

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 /// 42883 for an operator between two operands.
 pub(super) fn undefined(symbol: &str, left: &DataType, right: &DataType) -> Error {
+    let (left, right) = (coerce::type_name(left), coerce::type_name(right));
     Error::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {left} {symbol} {right}"))
         .with_hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
 }
@@ -277,10 +278,11 @@ pub(super) fn unary(op: UnaryOp, expr: Expr) -> Result<Expr> {
         }
         return Err(Error::new(SqlState::AMBIGUOUS_FUNCTION, "operator is not unique: ~ unknown"));
     }
-    Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {sign} {}", expr.data_type))
-        .with_hint(
-            "No operator matches the given name and argument type. You might need to add an explicit type cast.",
-        ))
+    Err(Error::new(
+        SqlState::UNDEFINED_FUNCTION,
+        format!("operator does not exist: {sign} {}", coerce::type_name(&expr.data_type)),
+    )
+    .with_hint("No operator matches the given name and argument type. You might need to add an explicit type cast."))
 }
 
 /// The type in which two operands are compared.

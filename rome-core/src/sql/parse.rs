@@ -60,12 +60,16 @@ pub fn parse(text: &str) -> Result<Vec<ast::Statement>> {
             .with_hint(format!("Line {}, column {}.", error.location.line, error.location.column))
     })?;
     let size = measure(&mut tokens)?;
+    let overriding = take_overriding(&mut tokens)?;
     let stack_bytes = STACK_BASE_BYTES
         + size.nesting * STACK_NESTING_BYTES
         + (size.connectives + ParseLimits::CHAIN_MAX) * STACK_CONNECTIVE_BYTES;
     let parse = || {
         let mut parser = Parser::new(&dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens);
         let mut statements = parser.parse_statements().map_err(|error| parser_error(&error))?;
+        if overriding {
+            mark_overriding(&mut statements)?;
+        }
         if size.connectives > 1 {
             for statement in &mut statements {
                 let _ = statement.visit(&mut Balance);
@@ -224,6 +228,63 @@ fn measure(tokens: &mut Vec<TokenWithSpan>) -> Result<Size> {
         !matches!(&token.token, Token::Word(word) if word.keyword == Keyword::ASYMMETRIC && word.quote_style.is_none())
     });
     Ok(size)
+}
+
+/// Takes OVERRIDING SYSTEM VALUE out of the tokens, which the parser does not know.
+fn take_overriding(tokens: &mut Vec<TokenWithSpan>) -> Result<bool> {
+    let is_overriding = |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if word.value.eq_ignore_ascii_case("overriding"));
+    if !tokens.iter().any(is_overriding) {
+        return Ok(false);
+    }
+    let words: Vec<(usize, String)> = (0..)
+        .zip(tokens.iter())
+        .filter_map(|(place, token)| match &token.token {
+            Token::Whitespace(_) => None,
+            Token::Word(word) if word.quote_style.is_none() => Some((place, word.value.to_lowercase())),
+            _ => Some((place, String::new())),
+        })
+        .collect();
+    let mut found = None;
+    for window in words.windows(3) {
+        if let [(first, overriding), (_, whose), (last, value)] = window
+            && overriding == "overriding"
+            && value == "value"
+        {
+            match (whose.as_str(), &found) {
+                ("system", None) => found = Some(*first..=*last),
+                ("system", Some(_)) => return Err(Error::unsupported("OVERRIDING SYSTEM VALUE twice in a text")),
+                ("user", _) => return Err(Error::unsupported("OVERRIDING USER VALUE")),
+                _ => {}
+            }
+        }
+    }
+    let Some(range) = found else { return Ok(false) };
+    tokens.drain(range);
+    Ok(true)
+}
+
+/// Notes OVERRIDING SYSTEM VALUE in the only statement. The tree has no place of its own for it; `ignore` belongs to another dialect and is
+/// never set by this one.
+fn mark_overriding(statements: &mut [ast::Statement]) -> Result<()> {
+    let misplaced = || syntax_error("syntax error at or near \"OVERRIDING\"");
+    let [statement] = statements else {
+        return Err(Error::unsupported("OVERRIDING SYSTEM VALUE in a text of several statements"));
+    };
+    let mut statement = statement;
+    loop {
+        statement = match statement {
+            ast::Statement::Insert(insert) => {
+                insert.ignore = true;
+                return Ok(());
+            }
+            ast::Statement::Explain { statement, .. } => statement,
+            ast::Statement::Query(query) => match &mut *query.body {
+                ast::SetExpr::Insert(statement) => statement,
+                _ => return Err(misplaced()),
+            },
+            _ => return Err(misplaced()),
+        };
+    }
 }
 
 fn check_depth(level: Level, outer: &[Level]) -> Result<()> {

@@ -176,6 +176,8 @@ pub(super) struct CommonTable<'a> {
     pub query: &'a ast::Query,
     /// How many scopes it sees.
     pub scopes: usize,
+    /// Whether anything has used it yet.
+    pub used: bool,
 }
 
 impl<'a> Binder<'a> {

@@ -31,10 +31,21 @@ impl<'a> Binder<'a> {
     pub(super) fn query_with(&mut self, query: &'a ast::Query, unknowns: Unknowns) -> Result<Query> {
         self.deeper(|binder| {
             let outer_tables = binder.common_tables.len();
-            let result = binder.query_here(query, unknowns);
-            binder.common_tables.truncate(outer_tables);
-            result
+            let query = binder.query_here(query, unknowns)?;
+            binder.end_with(outer_tables)?;
+            Ok(query)
         })
+    }
+
+    /// Forgets the names of a WITH; what nothing has used is bound now, for its errors.
+    pub(super) fn end_with(&mut self, outer_tables: usize) -> Result<()> {
+        for position in outer_tables..self.common_tables.len() {
+            if self.common_tables.get(position).is_some_and(|common| !common.used) {
+                self.common_table(position, None)?;
+            }
+        }
+        self.common_tables.truncate(outer_tables);
+        Ok(())
     }
 
     fn query_here(&mut self, query: &'a ast::Query, unknowns: Unknowns) -> Result<Query> {
@@ -96,9 +107,8 @@ impl<'a> Binder<'a> {
                     format!("WITH query name \"{name}\" specified more than once"),
                 ));
             }
-            // Bound once for its errors, since nothing may use it.
-            self.query(&cte.query)?;
-            self.common_tables.push(CommonTable { alias: &cte.alias, query: &cte.query, scopes: self.scopes.len() });
+            let scopes = self.scopes.len();
+            self.common_tables.push(CommonTable { alias: &cte.alias, query: &cte.query, scopes, used: false });
         }
         Ok(())
     }
@@ -140,7 +150,7 @@ impl<'a> Binder<'a> {
         unknowns: Unknowns,
     ) -> Result<Query> {
         check_clauses(select)?;
-        let Source { mut rel, namespace } = self.from_clause(&select.from)?;
+        let Source { mut rel, namespace } = self.bind_from(&select.from)?;
         lock(&mut rel, locks, select)?;
         self.scopes.push(Scope::new(namespace, Clause::Where));
         let parts = self.select_parts(select, order_by, unknowns);

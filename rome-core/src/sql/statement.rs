@@ -40,7 +40,9 @@ impl<'a> Binder<'a> {
         if let Some(with) = &query.with {
             self.with(with)?;
         }
-        self.bind_statement(inner)
+        let bound = self.bind_statement(inner)?;
+        self.end_with(0)?;
+        Ok(bound)
     }
 
     fn explain(

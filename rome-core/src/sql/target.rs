@@ -34,7 +34,10 @@ impl<'a> Binder<'a> {
             }
             Ok(bound)
         })?;
-        for (index, (position, _)) in bound.iter().enumerate() {
+        for (index, (position, value)) in bound.iter().enumerate() {
+            if value.is_some() {
+                refuse_generated(table, *position)?;
+            }
             if bound.iter().take(index).any(|(earlier, _)| earlier == position) {
                 let name = table.columns.get(*position).map_or("", |column| column.name.as_str());
                 return Err(syntax_error(format!("multiple assignments to same column \"{name}\"")).with_column(name));
@@ -142,8 +145,8 @@ pub(super) fn is_default(expr: &ast::Expr) -> bool {
     matches!(expr, ast::Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
 }
 
-/// An unconditional 428C9 is execution's; here only the columns that no statement may name at all.
-pub(super) fn refuse_generated(table: &Table, position: usize) -> Result<()> {
+/// A GENERATED ALWAYS column takes no value but its next number.
+fn refuse_generated(table: &Table, position: usize) -> Result<()> {
     match table.columns.get(position) {
         Some(column) if column.identity.as_ref().is_some_and(|identity| identity.always) => {
             let message = format!("column \"{}\" can only be updated to DEFAULT", column.name);

@@ -3,7 +3,7 @@
 use super::from::{Source, cross};
 use super::parse::syntax_error;
 use super::scope::{Clause, Namespace, Scope};
-use super::target::{checks, defaults, refuse_generated};
+use super::target::{checks, defaults};
 use super::{Binder, names};
 use crate::catalog::Table;
 use crate::error::{Error, Result};
@@ -36,11 +36,6 @@ impl<'a> Binder<'a> {
         };
         let target = self.change_target(&update.table, from)?;
         let assignments = self.assignments(&target.table, &update.assignments, &target.namespace)?;
-        for (position, value) in &assignments {
-            if value.is_some() {
-                refuse_generated(&target.table, *position)?;
-            }
-        }
         let filter = self.where_clause(update.selection.as_ref(), &target.namespace)?;
         let returning = self.returning(update.returning.as_ref(), target.namespace)?;
         Ok(BoundUpdate {
@@ -88,7 +83,7 @@ impl<'a> Binder<'a> {
         let (rel, relation, row) = self.scan(Arc::clone(&table), alias);
         let mut source = Source { rel, namespace: Namespace::of(relation) };
         if !others.is_empty() {
-            let others = self.from_clause(others)?;
+            let others = self.bind_from(others)?;
             source = cross(source, others)?;
         }
         Ok(Target { table, row, rel: source.rel, namespace: source.namespace })

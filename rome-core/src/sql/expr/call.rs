@@ -87,7 +87,7 @@ impl<'a> Binder<'a> {
 
     /// A function of the table, over bound arguments.
     pub(super) fn call_named(&mut self, name: &str, args: Vec<Expr>) -> Result<Expr> {
-        let types: Vec<DataType> = args.iter().map(|arg| arg.data_type.clone()).collect();
+        let types: Vec<DataType> = args.iter().map(|arg| coerce::unconstrained(&arg.data_type)).collect();
         let resolved = match functions::resolve(name, &types) {
             Ok(resolved) => resolved,
             // The kind of a parameter's value does not tell how wide an integer was meant.
@@ -113,7 +113,7 @@ impl<'a> Binder<'a> {
         let parts = self.aggregate_parts(arguments, filter);
         self.set_in_aggregate(false);
         let (args, filter) = parts?;
-        let types: Vec<DataType> = args.iter().map(|arg| arg.data_type.clone()).collect();
+        let types: Vec<DataType> = args.iter().map(|arg| coerce::unconstrained(&arg.data_type)).collect();
         let Some((function, types, data_type)) = aggregate::resolve(name, &types)? else {
             return Err(Error::internal(format!("the aggregate {name}")));
         };
@@ -295,7 +295,7 @@ fn is_aggregate(name: &str) -> bool {
 fn narrowed(args: &[Expr]) -> Vec<DataType> {
     let types = args.iter().map(|arg| match (&arg.kind, &arg.data_type) {
         (ExprKind::Param(_), DataType::Int8) => DataType::Int4,
-        (_, data_type) => data_type.clone(),
+        (_, data_type) => coerce::unconstrained(data_type),
     });
     types.collect()
 }

@@ -5,7 +5,8 @@ use crate::sql::{ParseLimits, bind, parse};
 
 fn state(sql: &str) -> String {
     let schema = TestSchema::new();
-    let bound = parse(sql).and_then(|statements| statements.iter().try_for_each(|one| bind(one, &schema, &[]).map(drop)));
+    let bound =
+        parse(sql).and_then(|statements| statements.iter().try_for_each(|one| bind(one, &schema, &[]).map(drop)));
     match bound {
         Ok(()) => "ok".to_owned(),
         Err(error) => error.state().to_string(),

@@ -35,6 +35,9 @@ pub(super) fn bound(bound: &Bound) -> String {
 fn show_insert(insert: &BoundInsert, out: &mut String) {
     let targets: Vec<&str> = insert.targets.iter().map(|p| insert.table.columns[*p].name.as_str()).collect();
     writeln!(out, "insert {} ({}) row {}", insert.table.name, targets.join(", "), ids(&insert.row)).unwrap();
+    if insert.overriding_system {
+        writeln!(out, "  overriding").unwrap();
+    }
     if !insert.default_marks.is_empty() {
         writeln!(out, "  default at {:?}", insert.default_marks).unwrap();
     }
