@@ -177,6 +177,14 @@ async fn no_server_at_all_is_an_error_in_time() {
 }
 
 #[tokio::test]
+async fn a_server_without_tls_is_unavailable_to_a_client_with_it() {
+    let server = Server::start(&[]).await;
+    let url = server.url().replace("redis:", "rediss:");
+    let error = RedisStore::connect_with(&url, hasty()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_promise_of_durability_is_kept_or_revoked_aloud() {
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let store = RedisStore::connect(&server.url()).await.unwrap();
