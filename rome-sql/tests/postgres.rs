@@ -65,6 +65,12 @@ async fn parameters_take_the_types_of_their_places() {
     let rows = db.query(("SELECT $1, $2 IS NULL, $3", [5.into(), Value::Null, true.into()])).await.unwrap();
     assert_eq!(debug(&rows), ["[Int(5), Bool(true), Bool(true)]"]);
     assert_eq!(rows[0].columns()[0].data_type, DataType::Int4);
+    // The same in a transaction, which the server ends when it finds that out: the retry declares them.
+    let in_transaction: Vec<Row> = db
+        .transaction(|tx| Box::pin(async move { tx.query(("SELECT $1 IS NULL AND 1 = 1", [Value::Null])).await }))
+        .await
+        .unwrap();
+    assert_eq!(debug(&in_transaction), ["[Bool(true)]"]);
     let arrays = [Value::Array([1.into(), Value::Null].into()), Value::Array(["a".into()].into())];
     let rows = db.query(("SELECT $1::int[], $2::text[]", arrays)).await.unwrap();
     assert_eq!(debug(&rows), ["[Array([Int(1), Null]), Array([Text(\"a\")])]"]);

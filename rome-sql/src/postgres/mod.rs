@@ -1,7 +1,8 @@
 //! PostgreSQL.
 //!
-//! Each statement is prepared once on each connection, without parameter types, so that the server infers them from where the parameters stand;
-//! values are then encoded as those types (see `bind`). Conflicts come from its serializable snapshot isolation and from waiting for a row lock
+//! Each statement is prepared once on each connection, without parameter types, so that the server infers them from where the
+//! parameters stand; values are then encoded as those types (see `bind`). A text that does not tell the types is remembered and
+//! prepared with the values' own. Conflicts come from the server's serializable snapshot isolation and from waiting for a row lock
 //! longer than [`LOCK_TIMEOUT`].
 
 mod bind;
@@ -9,13 +10,17 @@ mod decode;
 mod errors;
 
 use crate::errors::error_of;
-use crate::server::{ACQUIRE_TIMEOUT, Connection, LOCK_TIMEOUT, MAX_CONNECTIONS, Server, Step, TRUSTED_IDLE, bounded};
+use crate::server::{
+    ACQUIRE_TIMEOUT, Connection, LOCK_TIMEOUT, MAX_CONNECTIONS, Server, Step, TRUSTED_IDLE, bounded,
+    check_parameter_count,
+};
 use async_trait::async_trait;
 use errors::{classify, is_stale_plan};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use rome_core::database::{Dialect, Features, Row, TransactionOptions};
-use rome_core::error::{Error, Result};
+use rome_core::error::{Error, Result, SqlState};
 use rome_core::value::Value;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgStatement, PgTransactionManager, PgTypeInfo};
@@ -23,6 +28,7 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection as _, Either, Executor as _, SqlSafeStr, Statement as _, TypeInfo as _,
 };
 use sqlx_core::transaction::TransactionManager;
+use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,9 +36,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Prepared statements that each connection keeps.
 const STATEMENTS_KEPT: usize = 256;
 
+/// Texts of which it is remembered that their parameters need types.
+const UNTYPED_KEPT: usize = 10_000;
+
 /// A PostgreSQL server.
 pub(crate) struct Postgres {
     pool: sqlx::PgPool,
+    untyped: Arc<Untyped>,
+}
+
+/// Texts from which the server cannot infer the types of the parameters, as `SELECT $1 IS NULL`.
+#[derive(Default)]
+struct Untyped {
+    texts: Mutex<HashSet<Arc<str>>>,
+}
+
+impl Untyped {
+    fn contains(&self, sql: &str) -> bool {
+        self.texts.lock().contains(sql)
+    }
+
+    fn insert(&self, sql: &Arc<str>) {
+        let mut texts = self.texts.lock();
+        if texts.len() >= UNTYPED_KEPT {
+            texts.clear();
+        }
+        texts.insert(Arc::clone(sql));
+    }
 }
 
 impl Postgres {
@@ -56,7 +86,7 @@ impl Postgres {
                 Box::pin(async move { Ok(usage.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool, untyped: Arc::default() })
     }
 }
 
@@ -64,7 +94,7 @@ impl Postgres {
 impl Server for Postgres {
     async fn acquire(&self) -> Result<Box<dyn Connection>> {
         let connection = self.pool.acquire().await.map_err(|error| error_of(error, classify))?;
-        Ok(Box::new(PostgresLink { connection, stale: Arc::default() }))
+        Ok(Box::new(PostgresLink { connection, untyped: Arc::clone(&self.untyped), stale: Arc::default() }))
     }
 
     fn features(&self) -> Features {
@@ -91,6 +121,7 @@ impl Server for Postgres {
 /// A connection in use.
 struct PostgresLink {
     connection: PoolConnection<sqlx::Postgres>,
+    untyped: Arc<Untyped>,
     /// A prepared statement has outlived a change of its table. sqlx cannot forget one alone: the connection is replaced.
     stale: Arc<AtomicBool>,
 }
@@ -106,22 +137,26 @@ impl Drop for PostgresLink {
 impl PostgresLink {
     /// Prepares a text for these values; gives back the text under which the statement is known.
     async fn prepare(&mut self, sql: Arc<str>, values: &[Value]) -> Result<(Arc<str>, PgStatement)> {
+        let natural_types = || values.iter().map(bind::natural_type).collect::<Vec<_>>();
+        if self.untyped.contains(&sql) {
+            return self.prepare_typed(&sql, &natural_types()).await;
+        }
         let inferred = match self.prepare_with(&sql, &[]).await {
-            Ok(statement) => statement,
-            // Nothing in the text tells the types: the values do. In a transaction the error has already ended it.
-            Err(error)
-                if bind::needs_types(&error) && PgTransactionManager::get_transaction_depth(&self.connection) == 0 =>
-            {
-                let types: Vec<_> = values.iter().map(bind::natural_type).collect();
-                return self.prepare_typed(&sql, &types).await;
+            Err(error) if bind::needs_types(&error) && !values.is_empty() => {
+                self.untyped.insert(&sql);
+                if PgTransactionManager::get_transaction_depth(&self.connection) > 0 {
+                    // The error has ended the transaction. Run again, it will have the types.
+                    return Err(Error::new(SqlState::SERIALIZATION_FAILURE, error.message()));
+                }
+                return self.prepare_typed(&sql, &natural_types()).await;
             }
-            Err(error) => return Err(error),
+            prepared => prepared?,
         };
         let parameters = match inferred.parameters() {
             Some(Either::Left(parameters)) => parameters,
             _ => &[],
         };
-        crate::server::check_parameter_count(parameters.len(), values.len())?;
+        check_parameter_count(parameters.len(), values.len())?;
         if parameters.iter().zip(values).all(|(parameter, value)| bind::fits(value, parameter)) {
             return Ok((sql, inferred));
         }
