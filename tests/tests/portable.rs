@@ -30,3 +30,26 @@ mod mariadb {
 mod postgres {
     rome_tests::portable_cases! { tests!(Postgres) }
 }
+
+/// Groups with their source and the cases that are listed.
+macro_rules! listed {
+    (; $($group:ident { $($case:ident $([$($feature:ident)+])?),+ $(,)? })+) => {
+        [$((
+            stringify!($group),
+            include_str!(concat!("../src/portable/", stringify!($group), ".rs")),
+            &[$(stringify!($case)),+] as &[&str],
+        )),+]
+    };
+}
+
+#[test]
+fn every_case_is_listed() {
+    for (group, source, listed) in rome_tests::portable_cases! { listed!(;) } {
+        let written: Vec<&str> = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub async fn ")?.split_once('(').map(|(name, _)| name))
+            .collect();
+        let missing: Vec<_> = written.iter().filter(|case| !listed.contains(case)).collect();
+        assert!(missing.is_empty(), "cases of {group} that are not in the list of portable_cases: {missing:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! What every back end must do alike: PostgreSQL is the reference, sea-query the language.
 //!
-//! A case is `async fn(db: &dyn Database)` on an empty database. The list below is the suite: a case that is not in it does not run (and the compiler
-//! says that it is unused). Features in brackets gate a case.
+//! A case is `pub async fn(db: &dyn Database)` on an empty database. The list below is the suite; a test sees to it that no case is missing there.
+//! Features in brackets gate a case.
 //!
 //! Where servers differ and SQL leaves it open, cases avoid the difference: they order rows, say where NULLs go, and
 //! compare LIKE patterns in lower case.
