@@ -20,6 +20,9 @@ use tokio::sync::mpsc;
 /// Rows that a stream reads ahead of its consumer.
 const STREAM_AHEAD_ROWS: usize = 64;
 
+/// Parameters of one statement: the wire protocols count them in two bytes.
+const MAX_PARAMETERS: usize = 65_535;
+
 /// A SQL server as a [`Database`]. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct SqlDatabase {
@@ -131,17 +134,18 @@ impl Database for SqlDatabase {
 
 /// The text and values for a server. Where sea-query panics because the server has no such statement or type, that is an error here.
 pub(crate) fn render(statement: &Statement, features: Features) -> Result<(Arc<str>, Vec<Value>)> {
-    std::panic::catch_unwind(AssertUnwindSafe(|| statement.render(features.dialect))).map_err(|cause| {
-        let cause = cause
-            .downcast_ref::<&str>()
-            .copied()
-            .map(str::to_owned)
-            .or_else(|| cause.downcast_ref::<String>().cloned());
-        Error::new(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            cause.unwrap_or_else(|| "the server has no such statement".to_owned()),
-        )
-    })
+    let rendered = std::panic::catch_unwind(AssertUnwindSafe(|| statement.render(features.dialect)));
+    let (sql, values) = rendered.map_err(|cause| {
+        let cause =
+            cause.downcast_ref::<&str>().map(|&words| words.to_owned()).or_else(|| cause.downcast_ref().cloned());
+        let message = cause.unwrap_or_else(|| "the server has no such statement".to_owned());
+        Error::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+    })?;
+    if values.len() > MAX_PARAMETERS {
+        let message = format!("the statement has {} parameters, more than {MAX_PARAMETERS}", values.len());
+        return Err(Error::new(SqlState::STATEMENT_TOO_COMPLEX, message));
+    }
+    Ok((sql, values))
 }
 
 /// Refuses texts that would begin or end a transaction behind the pool's back.

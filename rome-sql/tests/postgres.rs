@@ -82,6 +82,18 @@ async fn parameters_take_the_types_of_their_places() {
 }
 
 #[tokio::test]
+async fn too_many_parameters_are_refused() {
+    let db = connect().await;
+    let statement = |count: usize| {
+        let places: Vec<String> = (1..=count).map(|number| format!("(${number}::int)")).collect();
+        (format!("SELECT count(*) FROM (VALUES {}) v", places.join(", ")), vec![Value::from(1); count])
+    };
+    assert_eq!(debug(&db.query(statement(65_535)).await.unwrap()), ["[Int(65535)]"]);
+    let error = db.query(statement(65_536)).await.unwrap_err();
+    assert_eq!(error.state(), SqlState::STATEMENT_TOO_COMPLEX);
+}
+
+#[tokio::test]
 async fn enums_domains_and_unknown_types() {
     let db = connect().await;
     let (mood, t) = (name("mood"), name("enums"));

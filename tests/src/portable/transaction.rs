@@ -390,10 +390,10 @@ pub async fn constraint_in_transaction(db: &dyn Database) {
 
 pub async fn deadline(db: &dyn Database) {
     accounts(db).await;
-    let options = TransactionOptions { timeout: Some(Duration::from_millis(100)), ..Default::default() };
+    let options = TransactionOptions { timeout: Some(Duration::from_secs(2)), ..Default::default() };
     let tx = db.begin_with(options).await.unwrap();
     tx.execute(write(1, 1)).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(2200)).await;
     assert_eq!(state_of(tx.query(read(1)).await), SqlState::TRANSACTION_TIMEOUT);
     assert_eq!(state_of(tx.commit().await), SqlState::TRANSACTION_TIMEOUT);
     assert_eq!(balances(db).await, [(1, 100), (2, 100)]);
