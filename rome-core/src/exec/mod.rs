@@ -1,6 +1,7 @@
 //! Running plans: expressions, operators, aggregates, and data changes.
 
 pub mod aggregate;
+pub mod eval;
 pub mod expr;
 pub mod functions;
 pub mod keys;

@@ -1,6 +1,6 @@
 //! Values in other forms: hashes, hexadecimal and base64, `format()`, and `to_char()` of timestamps.
 
-use super::Pattern::{Any, Bytea, Int4, Int8, Numeric, Text, Timestamp, TimestampTz};
+use super::Pattern::{Any, Bytea, Int4, Int8, Number, Text, Timestamp, TimestampTz};
 use super::text::{quoted_identifier, quoted_literal, text_result};
 use super::{Call, ScalarFunction};
 use crate::error::{Error, Result, SqlState};
@@ -30,8 +30,7 @@ pub(super) static FUNCTIONS: &[ScalarFunction] = &[
         "By a template such as 'YYYY-MM-DD HH24:MI:SS'.",
     ),
     ScalarFunction::new("to_char", &[TimestampTz, Text], Text, to_char_time, "By a template, in UTC."),
-    ScalarFunction::new("to_char", &[Int8, Text], Text, to_char_number, "By a template such as 'FM999,999'."),
-    ScalarFunction::new("to_char", &[Numeric, Text], Text, to_char_number, "By a template such as 'FM9990.00'."),
+    ScalarFunction::new("to_char", &[Number, Text], Text, to_char_number, "By a template such as 'FM999,990.00'."),
 ];
 
 fn hex(bytes: &[u8]) -> String {

@@ -326,6 +326,7 @@ impl<'a> Call<'a> {
         match self.value(position) {
             Value::Numeric(numeric) => Ok(*numeric),
             Value::Int(int) => Ok(Decimal::from(*int)),
+            Value::Float(float) => Decimal::try_from(*float).map_err(|_| number::numeric_overflow()),
             _ => Err(self.mismatch(position, "numeric")),
         }
     }

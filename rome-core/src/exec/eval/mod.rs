@@ -1,0 +1,262 @@
+//! Evaluating expressions over one row.
+//!
+//! [`evaluate`] is synchronous. Operands have been cast by the binder, so it never converts by itself; NULL propagates except where SQL says
+//! otherwise; AND, OR, CASE and COALESCE evaluate from the left and stop as soon as the answer is known, so that an
+//! error in a branch that is not needed does not surface.
+//!
+//! # Subqueries
+//!
+//! A subquery's answer depends on the values of its outer expressions alone. Evaluation looks it up in the statement's [`Answers`]; where it is
+//! missing, evaluation notes the question there and stops with an error that nobody sees: the driver ([`super::context`])
+//! answers the question by running the plan, and evaluates the expression again. So only those subqueries run that a row really needs.
+
+mod answers;
+mod arithmetic;
+mod compound;
+mod like;
+
+pub(crate) use answers::{Answer, Answers, Membership, Question};
+pub(crate) use arithmetic::{add_values, divide_numerics};
+
+use super::expr::{CompareOp, Expr, ExprKind, SubqueryBody};
+use super::functions::{Call, CallContext, ScalarFunction, compile_regex};
+use crate::error::{Error, Result, SqlState};
+use crate::value::{DataType, Value, cast, cast_from};
+
+/// How deeply expressions may nest. The binder refuses deeper ones; this is the last line that keeps the stack safe.
+pub const MAX_EXPRESSION_DEPTH: usize = 256;
+
+/// What an expression may refer to besides its row.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The statement's parameters.
+    pub params: &'a [Value],
+    /// The values handed to a correlated subquery.
+    pub outer: &'a [Value],
+    /// Time, randomness, names.
+    pub context: &'a CallContext,
+    /// What subqueries of this statement have answered.
+    pub(crate) answers: Option<&'a Answers>,
+    depth: usize,
+}
+
+impl<'a> Scope<'a> {
+    /// A scope for expressions without subqueries.
+    pub fn new(params: &'a [Value], outer: &'a [Value], context: &'a CallContext) -> Self {
+        Self { params, outer, context, answers: None, depth: 0 }
+    }
+
+    /// With the answers of subqueries.
+    pub(crate) fn with_answers(mut self, answers: &'a Answers) -> Self {
+        self.answers = Some(answers);
+        self
+    }
+}
+
+/// The value of an expression over a row.
+///
+/// # Errors
+/// Those of the operators: 22003 out of range, 22012 division by zero, those of casts and functions; 54001 where it nests too deeply.
+pub fn evaluate(expr: &Expr, row: &[Value], scope: &Scope<'_>) -> Result<Value> {
+    match &expr.kind {
+        ExprKind::Literal(value) => Ok(value.clone()),
+        ExprKind::Slot(slot) => row.get(*slot).cloned().ok_or_else(|| Error::internal("a slot beyond the row")),
+        ExprKind::Param(number) => {
+            scope.params.get(*number).cloned().ok_or_else(|| {
+                Error::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter ${}", number + 1))
+            })
+        }
+        ExprKind::Outer(slot) => {
+            scope.outer.get(*slot).cloned().ok_or_else(|| Error::internal("an outer value beyond those given"))
+        }
+        _ if scope.depth >= MAX_EXPRESSION_DEPTH => {
+            Err(Error::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
+                .with_detail(format!("Expressions may nest {MAX_EXPRESSION_DEPTH} deep.")))
+        }
+        _ => compute(expr, row, &Scope { depth: scope.depth + 1, ..*scope }),
+    }
+}
+
+/// Whether a condition is true (not false, not NULL).
+pub(crate) fn holds(expr: &Expr, row: &[Value], scope: &Scope<'_>) -> Result<bool> {
+    truth(&evaluate(expr, row, scope)?).map(|truth| truth == Some(true))
+}
+
+fn compute(expr: &Expr, row: &[Value], scope: &Scope<'_>) -> Result<Value> {
+    match &expr.kind {
+        ExprKind::Literal(_) | ExprKind::Slot(_) | ExprKind::Param(_) | ExprKind::Outer(_) => {
+            evaluate(expr, row, scope)
+        }
+        ExprKind::Column(id) => Err(Error::internal(format_args!("column {} was not planned", id.0))),
+        ExprKind::Unary(op, operand) => arithmetic::unary(*op, evaluate(operand, row, scope)?, &expr.data_type),
+        ExprKind::Binary(op, left, right) => {
+            let (left_value, right_value) = (evaluate(left, row, scope)?, evaluate(right, row, scope)?);
+            compound::binary(*op, (left, left_value), (right, right_value), &expr.data_type)
+        }
+        ExprKind::Compare(op, left, right) => {
+            Ok(compare(*op, &evaluate(left, row, scope)?, &evaluate(right, row, scope)?))
+        }
+        ExprKind::IsDistinct(left, right) => {
+            let order = evaluate(left, row, scope)?.total_cmp(&evaluate(right, row, scope)?);
+            Ok(Value::Bool(order.is_ne()))
+        }
+        ExprKind::And(list) => junction(list, false, row, scope),
+        ExprKind::Or(list) => junction(list, true, row, scope),
+        ExprKind::Not(operand) => Ok(truth_value(truth(&evaluate(operand, row, scope)?)?.map(|truth| !truth))),
+        ExprKind::IsNull(operand) => Ok(Value::Bool(evaluate(operand, row, scope)?.is_null())),
+        ExprKind::IsBool(operand, wanted) => Ok(Value::Bool(truth(&evaluate(operand, row, scope)?)? == Some(*wanted))),
+        ExprKind::Like { text, pattern, case_insensitive, escape } => {
+            let (text, pattern) = (evaluate(text, row, scope)?, evaluate(pattern, row, scope)?);
+            like_values(&text, &pattern, *case_insensitive, *escape)
+        }
+        ExprKind::InList(operand, list) => in_list(operand, list, row, scope),
+        ExprKind::QuantifiedArray { left, op, array, all } => {
+            let (left, array) = (evaluate(left, row, scope)?, evaluate(array, row, scope)?);
+            quantified(&left, *op, &array, *all)
+        }
+        ExprKind::Case { whens, otherwise } => {
+            for (when, then) in whens {
+                if holds(when, row, scope)? {
+                    return evaluate(then, row, scope);
+                }
+            }
+            otherwise.as_ref().map_or(Ok(Value::Null), |otherwise| evaluate(otherwise, row, scope))
+        }
+        ExprKind::Coalesce(list) => {
+            for operand in list {
+                let value = evaluate(operand, row, scope)?;
+                if !value.is_null() {
+                    return Ok(value);
+                }
+            }
+            Ok(Value::Null)
+        }
+        ExprKind::Cast(operand) => cast_value(operand, evaluate(operand, row, scope)?, &expr.data_type),
+        ExprKind::Call(function, args) => call(function, args, &expr.data_type, row, scope),
+        ExprKind::Array(items) => {
+            let items = items.iter().map(|item| evaluate(item, row, scope));
+            Ok(Value::Array(items.collect::<Result<Vec<_>>>()?.into()))
+        }
+        ExprKind::Subquery(subquery) => {
+            let SubqueryBody::Planned { node, outer } = &subquery.body else {
+                return Err(Error::internal("a subquery was not planned"));
+            };
+            let answers = scope.answers.ok_or_else(|| Error::internal("a subquery where none is allowed"))?;
+            let outer = outer.iter().map(|expr| evaluate(expr, row, scope)).collect::<Result<Vec<_>>>()?;
+            answers.answer(node, outer, &subquery.kind, |expr| evaluate(expr, row, scope))
+        }
+    }
+}
+
+/// A boolean as SQL's three values.
+pub(crate) fn truth(value: &Value) -> Result<Option<bool>> {
+    match value {
+        Value::Bool(value) => Ok(Some(*value)),
+        Value::Null => Ok(None),
+        other => Err(Error::internal(format_args!("a condition gave {}", other.natural_type()))),
+    }
+}
+
+pub(crate) fn truth_value(truth: Option<bool>) -> Value {
+    truth.map_or(Value::Null, Value::Bool)
+}
+
+fn compare(op: CompareOp, left: &Value, right: &Value) -> Value {
+    truth_value(left.sql_cmp(right).map(|order| op.holds(order)))
+}
+
+/// AND (`decisive` false) and OR (`decisive` true).
+fn junction(list: &[Expr], decisive: bool, row: &[Value], scope: &Scope<'_>) -> Result<Value> {
+    let mut unknown = false;
+    for operand in list {
+        match truth(&evaluate(operand, row, scope)?)? {
+            Some(value) if value == decisive => return Ok(Value::Bool(decisive)),
+            Some(_) => {}
+            None => unknown = true,
+        }
+    }
+    Ok(if unknown { Value::Null } else { Value::Bool(!decisive) })
+}
+
+fn in_list(operand: &Expr, list: &[Expr], row: &[Value], scope: &Scope<'_>) -> Result<Value> {
+    let operand = evaluate(operand, row, scope)?;
+    let mut unknown = false;
+    for item in list {
+        match operand.sql_cmp(&evaluate(item, row, scope)?) {
+            Some(order) if order.is_eq() => return Ok(Value::Bool(true)),
+            Some(_) => {}
+            None => unknown = true,
+        }
+    }
+    Ok(if unknown { Value::Null } else { Value::Bool(false) })
+}
+
+fn quantified(left: &Value, op: CompareOp, array: &Value, all: bool) -> Result<Value> {
+    match array {
+        Value::Null => Ok(Value::Null),
+        Value::Array(items) => {
+            Ok(truth_value(quantify(items.iter().map(|item| left.sql_cmp(item).map(|order| op.holds(order))), all)))
+        }
+        other => Err(Error::internal(format_args!("ANY over {}", other.natural_type()))),
+    }
+}
+
+/// The truth of "for any" or "for all" of three-valued answers.
+pub(crate) fn quantify(answers: impl Iterator<Item = Option<bool>>, all: bool) -> Option<bool> {
+    let mut unknown = false;
+    for answer in answers {
+        match answer {
+            Some(answer) if answer != all => return Some(!all),
+            Some(_) => {}
+            None => unknown = true,
+        }
+    }
+    if unknown { None } else { Some(all) }
+}
+
+fn like_values(text: &Value, pattern: &Value, case_insensitive: bool, escape: Option<char>) -> Result<Value> {
+    match (text, pattern) {
+        (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
+        (Value::Text(text), Value::Text(pattern)) if case_insensitive => {
+            like::matches(&text.to_lowercase(), &pattern.to_lowercase(), escape).map(Value::Bool)
+        }
+        (Value::Text(text), Value::Text(pattern)) => like::matches(text, pattern, escape).map(Value::Bool),
+        (other, _) => Err(Error::internal(format_args!("LIKE over {}", other.natural_type()))),
+    }
+}
+
+/// `text ~ pattern`
+fn regex_matches(text: &Value, pattern: &Value, case_insensitive: bool) -> Result<Value> {
+    match (text, pattern) {
+        (Value::Text(text), Value::Text(pattern)) => {
+            let regex = compile_regex(pattern, if case_insensitive { "i" } else { "" })?;
+            Ok(Value::Bool(regex.is_match(text)))
+        }
+        (other, _) => Err(Error::internal(format_args!("a regular expression over {}", other.natural_type()))),
+    }
+}
+
+fn cast_value(operand: &Expr, value: Value, to: &DataType) -> Result<Value> {
+    match &operand.data_type {
+        DataType::Unknown => cast(value, to),
+        from if from == to => Ok(value),
+        from => cast_from(value, from, to),
+    }
+}
+
+fn call(
+    function: &ScalarFunction,
+    exprs: &[Expr],
+    result: &DataType,
+    row: &[Value],
+    scope: &Scope<'_>,
+) -> Result<Value> {
+    let args = exprs.iter().map(|arg| evaluate(arg, row, scope)).collect::<Result<Vec<_>>>()?;
+    if function.strict && args.iter().any(Value::is_null) {
+        return Ok(Value::Null);
+    }
+    (function.call)(&Call { args: &args, exprs, result, context: scope.context })
+}
+
+#[cfg(test)]
+mod tests;
