@@ -1,8 +1,12 @@
 //! Running plans: expressions, operators, aggregates, and data changes.
 
 pub mod aggregate;
+pub mod context;
 pub mod eval;
 pub mod expr;
 pub mod functions;
 pub mod keys;
 pub mod node;
+pub mod operators;
+
+pub use context::{ExecContext, NumberSource, open, run};

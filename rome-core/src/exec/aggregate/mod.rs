@@ -1,7 +1,9 @@
 //! Aggregates: which there are, their types, and the accumulators that compute them.
 
+mod accumulator;
 mod resolve;
 
+pub(crate) use accumulator::Accumulator;
 pub use resolve::resolve;
 
 /// The aggregate functions.

@@ -54,6 +54,11 @@ impl Membership {
         }
     }
 
+    /// The estimated size in memory.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.rows().map(|row| crate::exec::context::row_bytes(row) + 32).sum()
+    }
+
     fn rows(&self) -> impl Iterator<Item = &Vec<Value>> {
         self.known.iter().chain(&self.with_null)
     }

@@ -159,6 +159,12 @@ pub(crate) fn add_values(left: &Value, right: &Value, result: &DataType) -> Resu
         .unwrap_or_else(|| Err(Error::internal(format_args!("a sum of {}", right.natural_type()))))
 }
 
+/// `left / right` for averages.
+pub(crate) fn divide_values(left: &Value, right: &Value, result: &DataType) -> Result<Value> {
+    binary(BinaryOp::Divide, left, right, result)
+        .unwrap_or_else(|| Err(Error::internal(format_args!("an average of {}", left.natural_type()))))
+}
+
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Dates, times and intervals.

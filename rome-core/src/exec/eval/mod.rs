@@ -15,8 +15,8 @@ mod arithmetic;
 mod compound;
 mod like;
 
-pub(crate) use answers::{Answer, Answers, Membership, Question};
-pub(crate) use arithmetic::{add_values, divide_numerics};
+pub(crate) use answers::{Answer, Answers, Form, Membership, Question};
+pub(crate) use arithmetic::{add_values, divide_numerics, divide_values};
 
 use super::expr::{CompareOp, Expr, ExprKind, SubqueryBody};
 use super::functions::{Call, CallContext, ScalarFunction, compile_regex};
