@@ -1,15 +1,18 @@
 //! What applications code against: [`Database`], [`Transaction`], [`Statement`], [`Row`].
 //!
-//! The traits name no engine. Rome implements them over key/value stores ([`Session`-less] `RomeDatabase`), `rome-sql` over SQL servers, so that the
+//! The traits name no engine. Rome implements them over key/value stores ([`RomeDatabase`]), `rome-sql` over SQL servers, so that the
 //! same program runs on either. Both traits are object-safe; the convenient methods (`query_one`, `transaction`, ...) live in
 //! the extension traits [`DatabaseExt`] and [`Queryable`], implemented for everything.
 
+mod ddl;
+mod engine;
 mod from_row;
 mod from_value;
 mod retry;
 mod row;
 mod statement;
 
+pub use engine::{Options, RomeDatabase};
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};
 pub use statement::{Dialect, IntoStatement, QueryStatement, SchemaStatement, Statement};

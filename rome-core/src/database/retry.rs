@@ -36,6 +36,11 @@ impl RetryPolicy {
         Self { max_attempts, base_pause, max_pause, queues: Mutex::new(HashMap::new()) }
     }
 
+    /// The usual pauses, with so many attempts.
+    pub fn with_attempts(max_attempts: u32) -> Self {
+        Self { max_attempts, ..Self::default() }
+    }
+
     /// The state of one transaction's attempts.
     pub fn start(&self) -> Attempts<'_> {
         Attempts { policy: self, done: 0, turn: None }

@@ -341,6 +341,13 @@ impl Txn {
         self.guards.truncate_expected(savepoint.expected);
     }
 
+    /// Whether committing takes a round trip: there is something to write or to validate.
+    pub fn commits_by_round_trip(&self) -> bool {
+        let consistent =
+            self.mode == Mode::ReadOnly || self.client.store().capabilities().snapshots || self.trips.reads <= 1;
+        !self.writes.is_empty() || self.guards.expected_len() > 0 || !consistent || self.validate
+    }
+
     /// Commits: guards and writes in one round trip, or none where there is nothing to write or validate. Returns the round trips made.
     ///
     /// # Errors

@@ -1,0 +1,175 @@
+//! DDL: changes of the schema, made in a transaction like any other change.
+//!
+//! Every change of a table's description raises its schema version in the same commit, and every commit of every session guards the versions
+//! of the tables it uses. So whoever works with an old description loses its commit, reads the catalog again and retries; nobody ever writes rows
+//! or index entries by a description that is no longer true.
+//!
+//! An index on a table that has rows is made online, in three commits and more: it enters as *write-only* (from then on every commit
+//! maintains it), then the existing rows are added page by page, each page guarded against change, then it becomes *public*, and only
+//! then queries use it. Inside an explicit transaction, or on an empty table, all of it is one commit.
+
+mod alter;
+mod columns;
+mod constraints;
+mod create;
+mod drop;
+mod expressions;
+mod index;
+
+pub(super) use index::{PendingIndex, fill_page};
+
+use super::engine::Engine;
+use crate::catalog::keys::{FIRST_SPACE, garbage_key, name_key, next_space_key, schema_version_key, table_key};
+use crate::catalog::{Catalog, SchemaChange, SchemaView, Table, TableId};
+use crate::error::{Error, Result, SqlState};
+use crate::store::{Read, ReadLimits};
+use crate::txn::Txn;
+use crate::value::Value;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// One DDL statement at work.
+pub(super) struct Ddl<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) txn: &'a mut Txn,
+    /// The catalog as this transaction sees it.
+    pub(super) catalog: &'a mut Arc<Catalog>,
+    /// The statement is its own transaction: indexes may be made online.
+    pub(super) autocommit: bool,
+    /// Indexes to fill after the commit.
+    pub(super) pending: Vec<PendingIndex>,
+    /// Spaces to empty after the commit.
+    pub(super) garbage: Vec<u32>,
+}
+
+impl Ddl<'_> {
+    /// Runs the statement; returns its command tag.
+    pub(super) async fn run(&mut self, change: SchemaChange) -> Result<&'static str> {
+        match change {
+            SchemaChange::CreateTable { table, if_not_exists } => {
+                self.create_table(table, if_not_exists).await?;
+                Ok("CREATE TABLE")
+            }
+            SchemaChange::DropTable { names, if_exists, cascade } => {
+                self.drop_tables(&names, if_exists, cascade).await?;
+                Ok("DROP TABLE")
+            }
+            SchemaChange::Truncate { names, cascade, restart_identity } => {
+                self.truncate(&names, cascade, restart_identity).await?;
+                Ok("TRUNCATE TABLE")
+            }
+            SchemaChange::CreateIndex { table, index, if_not_exists } => {
+                self.create_index(&table, index, if_not_exists).await?;
+                Ok("CREATE INDEX")
+            }
+            SchemaChange::DropIndex { names, if_exists } => {
+                self.drop_indexes(&names, if_exists)?;
+                Ok("DROP INDEX")
+            }
+            SchemaChange::AlterTable { name, if_exists, actions } => {
+                self.alter_table(&name, if_exists, actions).await?;
+                Ok("ALTER TABLE")
+            }
+        }
+    }
+
+    /// The table of this name, its description guarded by the commit.
+    fn table(&mut self, name: &str) -> Result<Arc<Table>> {
+        let table = self.catalog.table(name).ok_or_else(|| undefined_table(name))?;
+        self.txn.use_table(table.id, table.version)?;
+        Ok(table)
+    }
+
+    fn table_by_id(&mut self, id: TableId) -> Result<Arc<Table>> {
+        let table =
+            self.catalog.table_by_id(id).ok_or_else(|| Error::internal(format!("there is no table {}", id.0)))?;
+        self.txn.use_table(table.id, table.version)?;
+        Ok(table)
+    }
+
+    /// Writes a description, new or changed.
+    fn save(&mut self, table: Table) -> Result<Arc<Table>> {
+        self.txn.use_table(table.id, table.version)?;
+        let json = serde_json::to_vec(&table).map_err(Error::internal)?;
+        self.txn.put(table_key(table.id), Bytes::from(json))?;
+        self.txn.put(schema_version_key(table.id), Bytes::new())?;
+        let table = Arc::new(table);
+        Arc::make_mut(self.catalog).put(Arc::clone(&table));
+        Ok(table)
+    }
+
+    /// Claims the names of relations. Returns one that is taken.
+    async fn taken_name(&mut self, names: &[&str]) -> Result<Option<String>> {
+        let reads = names.iter().map(|name| Read::Point(name_key(name))).collect();
+        let found = self.txn.read(reads, ReadLimits::default()).await?;
+        let taken = names.iter().zip(found).find(|(_, result)| !result.entries.is_empty());
+        Ok(taken.map(|(name, _)| (*name).to_owned()))
+    }
+
+    fn claim_name(&mut self, name: &str, owner: TableId) -> Result<()> {
+        self.txn.put(name_key(name), Bytes::copy_from_slice(&owner.0.to_be_bytes()))
+    }
+
+    /// Takes numbers for tables and indexes.
+    async fn new_spaces(&mut self, count: u32) -> Result<u32> {
+        let found = self.txn.read(vec![Read::Point(next_space_key())], ReadLimits::default()).await?;
+        let first = match found.first().and_then(|result| result.entries.first()) {
+            None => FIRST_SPACE,
+            Some(entry) => {
+                std::str::from_utf8(&entry.value).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+                    Error::new(SqlState::DATA_CORRUPTED, "the catalog's number of the next space is corrupt")
+                })?
+            }
+        };
+        let next: u32 = first.checked_add(count).ok_or_else(|| {
+            Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "all numbers for tables and indexes are used up")
+        })?;
+        self.txn.put(next_space_key(), Bytes::from(next.to_string()))?;
+        Ok(first)
+    }
+
+    /// Notes a space whose keys are to be removed once this is committed.
+    fn discard_space(&mut self, space: u32) -> Result<()> {
+        self.txn.put(garbage_key(space), Bytes::new())?;
+        self.garbage.push(space);
+        Ok(())
+    }
+
+    /// Whether a table has no rows.
+    async fn is_empty(&mut self, table: &Table) -> Result<bool> {
+        let range = crate::catalog::keys::whole_space(table.id.0);
+        let read = Read::Range { range, limit: Some(1), reverse: false };
+        let found = self.txn.read(vec![read], ReadLimits::default()).await?;
+        Ok(found.first().is_none_or(|result| result.entries.is_empty()))
+    }
+
+    /// Runs a query of the program's own in this transaction.
+    async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Value>>> {
+        self.engine.query_inside(self.txn, self.catalog, sql).await
+    }
+}
+
+pub(super) fn undefined_table(name: &str) -> Error {
+    Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")).with_table(name)
+}
+
+/// An identifier as SQL text.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// PostgreSQL's made-up names: `table_column_suffix`, cut to the longest allowed, with a number where it is taken.
+fn made_up_name(table: &str, columns: &[String], suffix: &str, taken: impl Fn(&str) -> bool) -> String {
+    const LONGEST: usize = 63;
+    let columns = columns.join("_");
+    let stem = if columns.is_empty() { table.to_owned() } else { format!("{table}_{columns}") };
+    (0_u32..)
+        .map(|number| {
+            let tail = if number == 0 { format!("_{suffix}") } else { format!("_{suffix}{number}") };
+            let mut head = stem.clone();
+            while head.len() + tail.len() > LONGEST && head.pop().is_some() {}
+            head + &tail
+        })
+        .find(|name| !taken(name))
+        .unwrap_or_default()
+}

@@ -1,0 +1,175 @@
+//! Rome itself as a [`Database`]: statements in, store calls out.
+//!
+//! | file | what |
+//! |---|---|
+//! | `statement` | from text to a prepared statement, cached |
+//! | `running` | a prepared statement inside a transaction |
+//! | `autocommit` | a statement as its own transaction, retried |
+//! | `interactive` | a transaction of several statements |
+//! | `numbers` | identity columns |
+//! | `upkeep` | filling new indexes, emptying dropped spaces |
+
+mod autocommit;
+mod interactive;
+mod numbers;
+mod running;
+mod statement;
+mod upkeep;
+
+use super::{Database, Executor, Features, QueryResult, RetryPolicy, RowStream, Statement, Transaction};
+use super::{Dialect, TransactionOptions};
+use crate::catalog::{Catalog, ColumnId, TableId};
+use crate::error::Result;
+use crate::exec::context::{ExecContext, Settings};
+use crate::exec::functions::CallContext;
+use crate::store::{HomeId, Store};
+use crate::txn::{Client, Txn};
+use crate::value::Value;
+use async_trait::async_trait;
+use interactive::RomeTransaction;
+use numbers::Numbers;
+use parking_lot::RwLock;
+use statement::StatementCache;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How to open a database.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The home that holds everything, until tables can be placed at several.
+    pub home: String,
+    /// The longest that one autocommitted statement may take, retries included.
+    pub statement_timeout: Option<Duration>,
+    /// The memory that one query may hold, in bytes.
+    pub query_memory_bytes: usize,
+    /// Attempts of a transaction that loses against others.
+    pub max_attempts: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { home: "main".to_owned(), statement_timeout: None, query_memory_bytes: 256 << 20, max_attempts: 100 }
+    }
+}
+
+/// A relational database on a key/value store.
+///
+/// Cloning is cheap; clones share the connection, the catalog and the plans.
+#[derive(Clone, Debug)]
+pub struct RomeDatabase {
+    engine: Arc<Engine>,
+}
+
+impl RomeDatabase {
+    /// Opens the database that a store holds; an empty store is a database without tables.
+    ///
+    /// # Errors
+    /// 57P03 where another version of Rome wrote the store, and the store's own.
+    pub async fn open(store: Arc<dyn Store>, options: Options) -> Result<Self> {
+        let home = HomeId::new(&options.home);
+        Catalog::prepare(store.as_ref(), &home).await?;
+        let catalog = Catalog::load(store.as_ref(), &home).await?;
+        let client = Client::new(store, home, rand::random());
+        let retry = RetryPolicy::with_attempts(options.max_attempts);
+        let numbers = Arc::new(Numbers::new(Arc::clone(&client)));
+        let engine = Engine {
+            client,
+            options,
+            retry,
+            numbers,
+            catalog: RwLock::new(Arc::new(catalog)),
+            statements: StatementCache::default(),
+        };
+        Ok(Self { engine: Arc::new(engine) })
+    }
+
+    /// The store below, for measuring.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        self.engine.client.store()
+    }
+
+    /// The catalog as this client knows it.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.engine.catalog()
+    }
+}
+
+#[async_trait]
+impl Executor for RomeDatabase {
+    async fn run(&self, statement: Statement) -> Result<QueryResult> {
+        self.engine.run_autocommit(&statement).await
+    }
+
+    async fn run_stream(&self, statement: Statement) -> Result<RowStream<'_>> {
+        Arc::clone(&self.engine).stream_autocommit(&statement).await
+    }
+
+    fn features(&self) -> Features {
+        FEATURES
+    }
+}
+
+/// What Rome can do, on any store.
+const FEATURES: Features = Features {
+    dialect: Dialect::Postgres,
+    full_join: true,
+    aggregate_filter: true,
+    returning: true,
+    update_returning: true,
+    update_from: true,
+    delete_using: true,
+    on_conflict: true,
+    intersect_except: true,
+    nulls_first_last: true,
+    transactional_ddl: true,
+};
+
+#[async_trait]
+impl Database for RomeDatabase {
+    async fn begin_with(&self, options: TransactionOptions) -> Result<Box<dyn Transaction>> {
+        Ok(Box::new(RomeTransaction::begin(Arc::clone(&self.engine), options)))
+    }
+
+    fn retry_policy(&self) -> &RetryPolicy {
+        &self.engine.retry
+    }
+}
+
+/// What all sessions of a client share.
+#[derive(Debug)]
+pub(super) struct Engine {
+    client: Arc<Client>,
+    options: Options,
+    retry: RetryPolicy,
+    numbers: Arc<Numbers>,
+    catalog: RwLock<Arc<Catalog>>,
+    statements: StatementCache,
+}
+
+impl Engine {
+    fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.read())
+    }
+
+    /// Reads the catalog again.
+    async fn refresh_catalog(&self) -> Result<Arc<Catalog>> {
+        let fresh = Arc::new(Catalog::load(self.client.store().as_ref(), self.client.home()).await?);
+        *self.catalog.write() = Arc::clone(&fresh);
+        Ok(fresh)
+    }
+
+    /// What execution needs besides the plan.
+    fn context<'t>(&self, txn: &'t mut Txn, catalog: &Arc<Catalog>, params: &[Value]) -> ExecContext<'t> {
+        let settings = Settings {
+            call: CallContext::at(chrono::Utc::now()),
+            numbers: Arc::clone(&self.numbers) as _,
+            memory_bytes: self.options.query_memory_bytes,
+        };
+        ExecContext::new(txn, Arc::clone(catalog) as _, params, settings)
+    }
+
+    /// Drops the numbers that were reserved for an identity column.
+    pub(super) fn forget_numbers(&self, table: TableId, column: ColumnId) {
+        self.numbers.forget(table, column);
+    }
+}

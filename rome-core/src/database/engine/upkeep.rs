@@ -1,0 +1,151 @@
+//! What DDL leaves to do after its commit: filling new indexes, and emptying the spaces of what was dropped.
+//!
+//! Both are noted in the store by the commit itself, so that a process that ends in the middle leaves nothing wrong: a
+//! write-only index is visible as such and used by no query, and the next DDL of any client empties the noted spaces.
+
+use super::Engine;
+use super::running::Aftermath;
+use crate::catalog::keys::{all_garbage, garbage_key, whole_space};
+use crate::catalog::{IndexState, SchemaView, Table, TableId};
+use crate::database::ddl::{Ddl, PendingIndex, fill_page};
+use crate::error::{Error, Result};
+use crate::store::{Commit, Guard, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, Write};
+use crate::txn::Mode;
+use std::sync::Arc;
+
+/// Keys that are removed at a time.
+const PAGE_KEYS: usize = 1_000;
+
+impl Engine {
+    /// Does what a committed transaction left to do.
+    ///
+    /// # Errors
+    /// Where an index could not be filled, after it was taken away again.
+    pub(super) async fn finish(&self, aftermath: Aftermath) -> Result<()> {
+        if aftermath.schema {
+            self.refresh_catalog().await?;
+        }
+        for pending in aftermath.pending {
+            if let Err(error) = self.fill(&pending).await {
+                self.give_up(&pending).await?;
+                return Err(error);
+            }
+        }
+        if !aftermath.garbage.is_empty() {
+            self.collect_garbage().await?;
+        }
+        Ok(())
+    }
+
+    /// Fills a write-only index page by page, then makes it public.
+    async fn fill(&self, pending: &PendingIndex) -> Result<()> {
+        let mut from = None;
+        let mut attempts = self.retry.start();
+        loop {
+            let table = self.described(pending.table)?;
+            let mut txn = self.client.begin(Mode::SingleStatement);
+            let page = match fill_page(&mut txn, &table, pending.space, from.clone()).await {
+                Ok(next) => txn.commit().await.map(|_| next),
+                Err(error) => Err(error),
+            };
+            match page {
+                Ok(None) => break,
+                Ok(next) => {
+                    from = next;
+                    attempts = self.retry.start();
+                }
+                Err(error) => self.again(error, &mut attempts).await?,
+            }
+        }
+        self.change_index(pending, true).await
+    }
+
+    /// Takes away an index that could not be filled.
+    async fn give_up(&self, pending: &PendingIndex) -> Result<()> {
+        self.change_index(pending, false).await?;
+        self.collect_garbage().await
+    }
+
+    /// Makes a write-only index public, or removes it.
+    async fn change_index(&self, pending: &PendingIndex, public: bool) -> Result<()> {
+        let mut attempts = self.retry.start();
+        loop {
+            let mut catalog = self.catalog();
+            let mut txn = self.client.begin(Mode::Interactive);
+            let table = self.described(pending.table)?;
+            let mut ddl = Ddl {
+                engine: self,
+                txn: &mut txn,
+                catalog: &mut catalog,
+                autocommit: true,
+                pending: Vec::new(),
+                garbage: Vec::new(),
+            };
+            let done = match ddl.set_index_state(&table, pending.space, public.then_some(IndexState::Public)) {
+                Ok(()) => txn.commit().await.map(|_| ()),
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(()) => {
+                    self.refresh_catalog().await?;
+                    return Ok(());
+                }
+                Err(error) => self.again(error, &mut attempts).await?,
+            }
+        }
+    }
+
+    fn described(&self, table: TableId) -> Result<Arc<Table>> {
+        self.catalog().table_by_id(table).ok_or_else(|| {
+            Error::new(crate::SqlState::UNDEFINED_TABLE, "the table was dropped while its index was being made")
+        })
+    }
+
+    /// Waits for another attempt, or gives the error back.
+    pub(super) async fn again(&self, error: Error, attempts: &mut crate::database::retry::Attempts<'_>) -> Result<()> {
+        if error.is_schema_change() {
+            self.refresh_catalog().await?;
+        }
+        if attempts.retry_after(Some(&error)).await { Ok(()) } else { Err(error) }
+    }
+
+    /// Empties all spaces that are noted as dropped. Nothing refers to them any more, so no guard is needed, and doing it twice does no harm.
+    async fn collect_garbage(&self) -> Result<()> {
+        let noted = self.read_plain(all_garbage(), usize::MAX).await?;
+        for note in noted {
+            let Some(space) = note.get(5..9).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes) else {
+                continue;
+            };
+            let page = PAGE_KEYS.min(self.client.store().capabilities().max_writes);
+            loop {
+                let keys = self.read_plain(whole_space(space), page).await?;
+                if keys.is_empty() {
+                    break;
+                }
+                let writes = keys.into_iter().map(Write::Delete).collect();
+                self.client.store().commit(self.client.home(), Commit { writes, ..Commit::default() }).await?;
+            }
+            let key = garbage_key(space);
+            let commit = Commit {
+                guards: vec![Guard::Present(key.clone())],
+                writes: vec![Write::Delete(key)],
+                ..Commit::default()
+            };
+            self.client.store().commit(self.client.home(), commit).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_plain(&self, range: KeyRange, limit: usize) -> Result<Vec<crate::store::Key>> {
+        let limit = Some(limit.min(100_000));
+        let request = ReadRequest {
+            reads: vec![Read::Range { range, limit, reverse: false }],
+            limits: ReadLimits::default(),
+            ..ReadRequest::default()
+        };
+        let ReadOutcome::Answer(answer) = self.client.store().read(self.client.home(), request).await? else {
+            return Err(Error::internal("a read without guards had a conflict"));
+        };
+        Ok(answer.results.into_iter().flat_map(|result| result.entries).map(|entry| entry.key).collect())
+    }
+}

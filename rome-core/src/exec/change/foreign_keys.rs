@@ -1,0 +1,313 @@
+//! Foreign keys, from both sides.
+
+use super::MAX_CASCADE_DEPTH;
+use super::constraints::{check_row, key_text};
+use super::delete::delete_rows;
+use super::update::{RowChange, apply_updates};
+use crate::catalog::{ColumnId, ForeignKey, IndexState, ReferentialAction, Table};
+use crate::error::{Error, Result, SqlState};
+use crate::exec::context::ExecContext;
+use crate::exec::keys::{decode_table_row, key_prefix};
+use crate::store::{Entry, Guard, Key, KeyRange, Read, ReadLimits, ReadResult};
+use crate::value::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Parents that the rows of a statement refer to.
+#[derive(Default)]
+pub(super) struct Parents {
+    wanted: Vec<(Key, Error)>,
+    numbers: HashMap<Key, usize>,
+    /// Which of them exist, where that was read.
+    exists: Option<Vec<bool>>,
+}
+
+impl Parents {
+    /// Notes the parents of a row; with `old` only those of foreign keys that changed.
+    pub(super) fn of_row(
+        &mut self,
+        table: &Table,
+        row: &[Value],
+        old: Option<&[Value]>,
+        cx: &mut ExecContext<'_>,
+    ) -> Result<()> {
+        for key in &table.foreign_keys {
+            let values: Vec<Value> = values_of(table, &key.columns, row);
+            if values.iter().any(Value::is_null) {
+                continue;
+            }
+            if old.is_some_and(|old| values_of(table, &key.columns, old) == values) {
+                continue;
+            }
+            let parent = parent_table(key, cx)?;
+            let parent_key = parent_key(&parent, key, &values)?;
+            if !self.numbers.contains_key(&parent_key) {
+                self.numbers.insert(parent_key.clone(), self.wanted.len());
+                self.wanted.push((parent_key, missing_parent(table, &parent, key, row)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    pub(super) fn reads(&self) -> Vec<Read> {
+        self.wanted.iter().map(|(key, _)| Read::Point(key.clone())).collect()
+    }
+
+    pub(super) fn found(&mut self, results: Vec<ReadResult>) {
+        self.exists = Some(results.iter().map(|result| !result.entries.is_empty()).collect());
+    }
+
+    /// Requires all of them: after the statement's own rows are in the buffer, since one may be the other's parent.
+    pub(super) fn require(self, cx: &mut ExecContext<'_>) -> Result<()> {
+        for (at, (key, failure)) in self.wanted.into_iter().enumerate() {
+            match &self.exists {
+                Some(exists) => {
+                    let exists = exists.get(at).copied().unwrap_or(false);
+                    if !cx.txn.own_write(&key).unwrap_or(exists) {
+                        return Err(failure);
+                    }
+                }
+                None => cx.txn.expect(Guard::Present(key), failure)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn values_of(table: &Table, columns: &[ColumnId], row: &[Value]) -> Vec<Value> {
+    let positions = columns.iter().map(|id| table.position(*id));
+    positions.map(|at| at.and_then(|at| row.get(at)).cloned().unwrap_or(Value::Null)).collect()
+}
+
+fn parent_table(key: &ForeignKey, cx: &mut ExecContext<'_>) -> Result<Arc<Table>> {
+    let parent = cx
+        .schema
+        .table_by_id(key.parent)
+        .ok_or_else(|| Error::internal(format!("foreign key {} refers to a table that does not exist", key.name)))?;
+    cx.txn.use_table(parent.id, parent.version)?;
+    Ok(parent)
+}
+
+/// The key in the store that exists if and only if the parent does.
+fn parent_key(parent: &Table, key: &ForeignKey, values: &[Value]) -> Result<Key> {
+    let in_order = |columns: &[ColumnId]| -> Option<Vec<Value>> {
+        if columns.len() != key.parent_columns.len() {
+            return None;
+        }
+        let value = |id: &ColumnId| {
+            let at = key.parent_columns.iter().position(|column| column == id)?;
+            values.get(at).cloned()
+        };
+        columns.iter().map(value).collect()
+    };
+    if let Some(values) = in_order(&parent.primary_key) {
+        return Ok(key_prefix(parent, None, &values)?.into());
+    }
+    for index in parent.indexes.iter().filter(|index| index.unique && index.state == IndexState::Public) {
+        let columns: Vec<ColumnId> = index.columns.iter().map(|part| part.column).collect();
+        if let Some(values) = in_order(&columns) {
+            return Ok(key_prefix(parent, Some(index), &values)?.into());
+        }
+    }
+    Err(Error::internal(format!("foreign key {} refers to columns that are not unique", key.name)))
+}
+
+fn missing_parent(table: &Table, parent: &Table, key: &ForeignKey, row: &[Value]) -> Error {
+    Error::new(
+        SqlState::FOREIGN_KEY_VIOLATION,
+        format!("insert or update on table \"{}\" violates foreign key constraint \"{}\"", table.name, key.name),
+    )
+    .with_detail(format!("Key {} is not present in table \"{}\".", key_text(table, &key.columns, row), parent.name))
+    .with_table(&table.name)
+    .with_constraint(&key.name)
+}
+
+fn still_referenced(parent: &Table, child: &Table, key: &ForeignKey, row: &[Value]) -> Error {
+    Error::new(
+        SqlState::FOREIGN_KEY_VIOLATION,
+        format!(
+            "update or delete on table \"{}\" violates foreign key constraint \"{}\" on table \"{}\"",
+            parent.name, key.name, child.name
+        ),
+    )
+    .with_detail(format!(
+        "Key {} is still referenced from table \"{}\".",
+        key_text(parent, &key.parent_columns, row),
+        child.name
+    ))
+    .with_table(&child.name)
+    .with_constraint(&key.name)
+}
+
+/// Whether an update changed what a foreign key refers to.
+pub(super) fn referenced_changed(table: &Table, key: &ForeignKey, old: &[Value], new: &[Value]) -> bool {
+    values_of(table, &key.parent_columns, old) != values_of(table, &key.parent_columns, new)
+}
+
+/// Where the children of one parent lie: a range of the child's primary key, or of an index.
+struct Children {
+    range: KeyRange,
+    by_index: bool,
+}
+
+fn children_of(child: &Table, key: &ForeignKey, parent: &Table, row: &[Value]) -> Result<Option<Children>> {
+    let values = values_of(parent, &key.parent_columns, row);
+    if values.iter().any(Value::is_null) {
+        return Ok(None);
+    }
+    let in_order = |columns: &[ColumnId]| -> Option<Vec<Value>> {
+        let head = columns.get(..key.columns.len())?;
+        let value = |id: &ColumnId| {
+            let at = key.columns.iter().position(|column| column == id)?;
+            values.get(at).cloned()
+        };
+        head.iter().map(value).collect()
+    };
+    if let Some(values) = in_order(&child.primary_key) {
+        let range = KeyRange::prefix(&key_prefix(child, None, &values)?);
+        return Ok(Some(Children { range, by_index: false }));
+    }
+    for index in child.indexes.iter().filter(|index| index.state == IndexState::Public) {
+        let columns: Vec<ColumnId> = index.columns.iter().map(|part| part.column).collect();
+        if let Some(values) = in_order(&columns) {
+            let range = KeyRange::prefix(&key_prefix(child, Some(index), &values)?);
+            return Ok(Some(Children { range, by_index: true }));
+        }
+    }
+    Err(Error::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the index that foreign key \"{}\" needs is not ready", key.name),
+    )
+    .with_hint("Wait until the index has been built, or create one on the foreign key's columns."))
+}
+
+/// Deals with the children of parents that have gone, or whose referenced columns have changed (`new`).
+#[allow(clippy::too_many_arguments)]
+pub(super) async fn rows_left(
+    parent: &Arc<Table>,
+    child: &Arc<Table>,
+    key: &ForeignKey,
+    action: ReferentialAction,
+    old: &[&[Value]],
+    new: &[Option<&[Value]>],
+    depth: usize,
+    cx: &mut ExecContext<'_>,
+) -> Result<()> {
+    if depth > MAX_CASCADE_DEPTH {
+        return Err(Error::new(
+            SqlState::STATEMENT_TOO_COMPLEX,
+            format!("foreign keys cascade through more than {MAX_CASCADE_DEPTH} levels"),
+        ));
+    }
+    cx.txn.use_table(child.id, child.version)?;
+    let mut ranges = Vec::with_capacity(old.len());
+    for (row, new) in old.iter().zip(new) {
+        if let Some(children) = children_of(child, key, parent, row)? {
+            ranges.push((children, *row, *new));
+        }
+    }
+    if action == ReferentialAction::Restrict {
+        return restrict(parent, child, key, ranges, cx).await;
+    }
+    let found = read_children(&ranges, cx).await?;
+    let mut rows = Vec::new();
+    for (children, (_, _, new)) in found.into_iter().zip(&ranges) {
+        for stored in children {
+            rows.push((decode_table_row(child, &stored.value)?, *new));
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    if action == ReferentialAction::Cascade && new.iter().all(Option::is_none) {
+        let rows: Vec<Vec<Value>> = rows.into_iter().map(|(row, _)| row).collect();
+        return delete_rows(child, &rows, depth, cx).await;
+    }
+    let mut changes = Vec::with_capacity(rows.len());
+    for (old, new_parent) in rows {
+        let mut new = old.clone();
+        for (id, parent_id) in key.columns.iter().zip(&key.parent_columns) {
+            let Some(position) = child.position(*id) else { continue };
+            let value = match (action, new_parent) {
+                (ReferentialAction::Cascade, Some(row)) => {
+                    values_of(parent, &[*parent_id], row).pop().unwrap_or(Value::Null)
+                }
+                _ => Value::Null,
+            };
+            if let Some(slot) = new.get_mut(position) {
+                *slot = value;
+            }
+        }
+        check_row(child, &new, &[], cx).await?;
+        changes.push(RowChange { old, new });
+    }
+    apply_updates(child, changes, depth, cx).await
+}
+
+async fn restrict(
+    parent: &Table,
+    child: &Table,
+    key: &ForeignKey,
+    ranges: Vec<(Children, &[Value], Option<&[Value]>)>,
+    cx: &mut ExecContext<'_>,
+) -> Result<()> {
+    if cx.txn.checks_early() {
+        let reads = ranges.iter().map(|(children, ..)| Read::Range {
+            range: children.range.clone(),
+            limit: Some(1),
+            reverse: false,
+        });
+        let found = cx.txn.read(reads.collect(), ReadLimits::default()).await?;
+        let left = ranges.iter().zip(found).find(|(_, result)| !result.entries.is_empty());
+        return match left {
+            Some(((_, row, _), _)) => Err(still_referenced(parent, child, key, row)),
+            None => Ok(()),
+        };
+    }
+    for (children, row, _) in ranges {
+        let guard = Guard::Range { range: children.range, since: 0, count: 0 };
+        cx.txn.expect(guard, still_referenced(parent, child, key, row))?;
+    }
+    Ok(())
+}
+
+/// All children in each range, in one round trip for all ranges, and more where there are many.
+async fn read_children(
+    ranges: &[(Children, &[Value], Option<&[Value]>)],
+    cx: &mut ExecContext<'_>,
+) -> Result<Vec<Vec<Entry>>> {
+    let mut found: Vec<Vec<Entry>> = vec![Vec::new(); ranges.len()];
+    let mut open: Vec<(usize, KeyRange)> =
+        ranges.iter().enumerate().map(|(at, (children, ..))| (at, children.range.clone())).collect();
+    while !open.is_empty() {
+        let reads = open.iter().map(|(at, range)| {
+            let range = range.clone();
+            match ranges.get(*at) {
+                Some((children, ..)) if children.by_index => Read::Follow { range, limit: None, reverse: false },
+                _ => Read::Range { range, limit: None, reverse: false },
+            }
+        });
+        let results = cx.txn.read(reads.collect(), ReadLimits::default()).await?;
+        let mut next = Vec::new();
+        for ((at, range), result) in open.into_iter().zip(results) {
+            let by_index = ranges.get(at).is_some_and(|(children, ..)| children.by_index);
+            if let Some(list) = found.get_mut(at) {
+                for entry in result.entries {
+                    let row = if by_index { entry.target.map(|target| *target) } else { Some(entry) };
+                    list.extend(row);
+                }
+            }
+            if let Some(last) = result.more {
+                let mut from = last.to_vec();
+                from.push(0);
+                next.push((at, KeyRange { from: from.into(), to: range.to }));
+            }
+        }
+        open = next;
+    }
+    Ok(found)
+}

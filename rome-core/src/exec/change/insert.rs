@@ -1,0 +1,233 @@
+//! INSERT, with ON CONFLICT.
+
+use super::constraints::{UniqueKey, check_row, unique_keys, unique_violation};
+use super::foreign_keys::Parents;
+use super::update::{RowChange, apply_updates};
+use super::write::insert_row;
+use super::{ChangeResult, assigned, coerced, default_value, returned};
+use crate::catalog::Table;
+use crate::error::{Error, Result, SqlState};
+use crate::exec::context::ExecContext;
+use crate::exec::keys::decode_table_row;
+use crate::exec::node::{ConflictTarget, Insert, OnConflict};
+use crate::store::{Entry, Guard, Key, KeyRange, Read, ReadLimits};
+use crate::value::Value;
+use bytes::Bytes;
+use std::collections::{HashMap, HashSet};
+
+pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<ChangeResult> {
+    let table = &insert.table;
+    cx.txn.use_table(table.id, table.version)?;
+    let source = crate::exec::run(&insert.source, cx).await?;
+    let rows = complete_rows(insert, source, cx).await?;
+    for row in &rows {
+        check_row(table, row, &insert.checks, cx).await?;
+    }
+    let mut claims = Vec::with_capacity(rows.len());
+    for row in &rows {
+        claims.push(unique_keys(table, row)?);
+    }
+    let mut parents = Parents::default();
+    for row in &rows {
+        parents.of_row(table, row, None, cx)?;
+    }
+    let reads_first = cx.txn.checks_early() || insert.on_conflict.is_some();
+    let mut existing = HashMap::new();
+    if reads_first {
+        let mut reads = parents.reads();
+        let parent_reads = reads.len();
+        // A unique index's entry is followed to its row, which DO UPDATE needs.
+        let follow = insert.on_conflict.as_ref().is_some_and(|conflict| conflict.update.is_some());
+        let keys: Vec<&UniqueKey> = claims.iter().flatten().collect();
+        reads.extend(keys.iter().map(|claim| claim_read(claim, follow)));
+        let mut found = cx.txn.read(reads, ReadLimits::default()).await?;
+        let claimed = found.split_off(parent_reads);
+        parents.found(found);
+        for (claim, result) in keys.into_iter().zip(claimed) {
+            if let Some(entry) = result.entries.into_iter().next() {
+                existing.insert(claim.key.clone(), entry);
+            }
+        }
+    }
+    let mut result = ChangeResult::default();
+    let mut work = Inserting { insert, reads_first, existing, claimed: HashSet::new(), touched: HashSet::new() };
+    let mut updates = Vec::new();
+    for (row, claims) in rows.into_iter().zip(&claims) {
+        match work.conflict(&row, claims)? {
+            None => {
+                work.insert(&row, claims, cx)?;
+                result.affected += 1;
+                returned(insert.returning.as_ref(), &row, &mut result, cx).await?;
+            }
+            Some(entry) => {
+                let Some(conflict) = &insert.on_conflict else { continue };
+                let Some(change) = work.update(conflict, &entry, &row, cx).await? else { continue };
+                check_row(table, &change.new, &insert.checks, cx).await?;
+                result.affected += 1;
+                returned(insert.returning.as_ref(), &change.new, &mut result, cx).await?;
+                updates.push(change);
+            }
+        }
+    }
+    if !updates.is_empty() {
+        apply_updates(table, updates, 0, cx).await?;
+    }
+    parents.require(cx)?;
+    Ok(result)
+}
+
+fn claim_read(claim: &UniqueKey, follow: bool) -> Read {
+    match claim.target {
+        ConflictTarget::Index(_) if follow => {
+            let mut to = claim.key.to_vec();
+            to.push(0);
+            let range = KeyRange { from: claim.key.clone(), to: to.into() };
+            Read::Follow { range, limit: None, reverse: false }
+        }
+        _ => Read::Point(claim.key.clone()),
+    }
+}
+
+/// Rows with all columns of the table: given values brought to their types, defaults for the others.
+async fn complete_rows(insert: &Insert, source: Vec<Vec<Value>>, cx: &mut ExecContext<'_>) -> Result<Vec<Vec<Value>>> {
+    let table = &insert.table;
+    let marks: HashSet<(usize, usize)> = insert.default_marks.iter().copied().collect();
+    let mut numbers: HashMap<usize, std::vec::IntoIter<i64>> = HashMap::new();
+    let mut rows = Vec::with_capacity(source.len());
+    for (number, given) in source.iter().enumerate() {
+        let mut row: Vec<Option<Value>> = vec![None; table.columns.len()];
+        for (at, (position, value)) in insert.targets.iter().zip(given).enumerate() {
+            let (Some(column), Some(slot)) = (table.columns.get(*position), row.get_mut(*position)) else { continue };
+            if marks.contains(&(number, at)) {
+                continue;
+            }
+            if column.identity.as_ref().is_some_and(|identity| identity.always) && !insert.overriding_system {
+                return Err(generated_always(&column.name));
+            }
+            *slot = Some(coerced(value.clone(), column)?);
+        }
+        let mut full = Vec::with_capacity(row.len());
+        for (position, (column, value)) in table.columns.iter().zip(row).enumerate() {
+            full.push(match value {
+                Some(value) => value,
+                None if column.identity.is_some() => {
+                    // Numbers for all rows of the statement at once.
+                    if !numbers.contains_key(&position) {
+                        let block = cx.next_numbers(table.id, column, source.len()).await?;
+                        numbers.insert(position, block.into_iter());
+                    }
+                    let next = numbers.get_mut(&position).and_then(Iterator::next);
+                    coerced(next.map_or(Value::Null, Value::Int), column)?
+                }
+                None => {
+                    default_value(table, column, insert.defaults.get(position).and_then(Option::as_ref), cx).await?
+                }
+            });
+        }
+        rows.push(full);
+    }
+    Ok(rows)
+}
+
+fn generated_always(column: &str) -> Error {
+    Error::new(SqlState::GENERATED_ALWAYS, format!("cannot insert a non-DEFAULT value into column \"{column}\""))
+        .with_detail(format!("Column \"{column}\" is an identity column defined as GENERATED ALWAYS."))
+        .with_hint("Use OVERRIDING SYSTEM VALUE to override.")
+        .with_column(column)
+}
+
+/// An INSERT at work.
+struct Inserting<'a> {
+    insert: &'a Insert,
+    reads_first: bool,
+    /// Claimed keys that exist, as read before the statement wrote anything.
+    existing: HashMap<Key, Entry>,
+    /// Keys that earlier rows of the statement claimed.
+    claimed: HashSet<Key>,
+    /// Rows that ON CONFLICT has updated.
+    touched: HashSet<Key>,
+}
+
+impl Inserting<'_> {
+    /// The existing entry that a row conflicts with, if ON CONFLICT is to deal with it; an error if not.
+    fn conflict(&self, row: &[Value], claims: &[UniqueKey]) -> Result<Option<Entry>> {
+        let table = &self.insert.table;
+        let target = self.insert.on_conflict.as_ref().map(|conflict| conflict.target);
+        let mut arbitrated = None;
+        for claim in claims {
+            let by_this_statement = self.claimed.contains(&claim.key);
+            let Some(entry) = self.existing.get(&claim.key).cloned().or_else(|| {
+                by_this_statement.then(|| Entry {
+                    key: claim.key.clone(),
+                    version: 0,
+                    value: Bytes::new(),
+                    target: None,
+                })
+            }) else {
+                continue;
+            };
+            match target {
+                Some(target) if target.is_none_or(|target| target == claim.target) => {
+                    let updates = self.insert.on_conflict.as_ref().is_some_and(|conflict| conflict.update.is_some());
+                    if by_this_statement && updates {
+                        return Err(affected_twice());
+                    }
+                    arbitrated = Some(entry);
+                }
+                _ if arbitrated.is_none() => return Err(unique_violation(table, claim.target, row)),
+                _ => {}
+            }
+        }
+        Ok(arbitrated)
+    }
+
+    fn insert(&mut self, row: &[Value], claims: &[UniqueKey], cx: &mut ExecContext<'_>) -> Result<()> {
+        let table = &self.insert.table;
+        for claim in claims {
+            if !self.reads_first {
+                let failure = unique_violation(table, claim.target, row).with_contended(claim.key.clone());
+                cx.txn.expect(Guard::Absent(claim.key.clone()), failure)?;
+            }
+            self.claimed.insert(claim.key.clone());
+        }
+        insert_row(cx.txn, table, row)
+    }
+
+    /// DO UPDATE: the change of the existing row; `None` for DO NOTHING or where WHERE is not true.
+    async fn update(
+        &mut self,
+        conflict: &OnConflict,
+        entry: &Entry,
+        excluded: &[Value],
+        cx: &mut ExecContext<'_>,
+    ) -> Result<Option<RowChange>> {
+        let Some(update) = &conflict.update else { return Ok(None) };
+        let table: &Table = &self.insert.table;
+        let stored = match conflict.target {
+            Some(ConflictTarget::Index(_)) => entry.target.as_deref(),
+            _ => Some(entry),
+        };
+        let stored = stored.ok_or_else(|| {
+            Error::new(SqlState::DATA_CORRUPTED, format!("an index entry of \"{}\" has no row", table.name))
+        })?;
+        if !self.touched.insert(stored.key.clone()) {
+            return Err(affected_twice());
+        }
+        let old = decode_table_row(table, &stored.value)?;
+        let both: Vec<Value> = old.iter().chain(excluded).cloned().collect();
+        if let Some(predicate) = &update.predicate {
+            if !matches!(cx.evaluate(predicate, &both).await?, Value::Bool(true)) {
+                return Ok(None);
+            }
+        }
+        let new = assigned(table, &old, &both, &update.assignments, &self.insert.defaults, cx).await?;
+        Ok(Some(RowChange { old, new }))
+    }
+}
+
+fn affected_twice() -> Error {
+    Error::new(SqlState::CARDINALITY_VIOLATION, "ON CONFLICT DO UPDATE command cannot affect row a second time")
+        .with_hint(
+            "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
+        )
+}
