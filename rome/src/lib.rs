@@ -72,15 +72,21 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
         "embedded" => {
             let path = url.trim_start_matches("embedded:");
             if path.is_empty() {
-                return Err(invalid_url("an embedded store needs a path").with_hint("Write embedded:PATH, as in embedded:state.rome."));
+                return Err(invalid_url("an embedded store needs a path")
+                    .with_hint("Write embedded:PATH, as in embedded:state.rome."));
             }
-            Ok(Arc::new(rome_embedded::EmbeddedStore::open(path)?))
+            Ok(Arc::new(rome_embedded::EmbeddedStore::open(std::path::Path::new(path))?))
         }
         #[cfg(feature = "redis")]
         "redis" | "rediss" => Ok(Arc::new(rome_redis::RedisStore::connect(url).await?)),
         #[cfg(feature = "etcd")]
         "etcd" => Ok(Arc::new(rome_etcd::EtcdStore::connect(url).await?)),
-        known @ ("embedded" | "redis" | "rediss" | "etcd") => Err(left_out(known)),
+        #[cfg(not(feature = "embedded"))]
+        "embedded" => Err(left_out("embedded")),
+        #[cfg(not(feature = "redis"))]
+        engine @ ("redis" | "rediss") => Err(left_out(engine)),
+        #[cfg(not(feature = "etcd"))]
+        "etcd" => Err(left_out("etcd")),
         unknown => Err(invalid_url(&format!("there is no store for \"{unknown}:\" URLs"))
             .with_hint("Known are memory:, embedded:PATH, redis://, rediss:// and etcd://.")),
     }
