@@ -1,6 +1,7 @@
 //! Running plans: expressions, operators, aggregates, and data changes.
 
 pub mod aggregate;
+pub mod change;
 pub mod context;
 pub mod eval;
 pub mod expr;

@@ -20,7 +20,7 @@ use super::{Database, Executor, Features, QueryResult, RetryPolicy, RowStream, S
 use super::{Dialect, TransactionOptions};
 use crate::catalog::{Catalog, ColumnId, TableId};
 use crate::error::Result;
-use crate::exec::context::{ExecContext, Settings};
+use crate::exec::ExecContext;
 use crate::exec::functions::CallContext;
 use crate::store::{HomeId, Store};
 use crate::txn::{Client, Txn};
@@ -160,12 +160,11 @@ impl Engine {
 
     /// What execution needs besides the plan.
     fn context<'t>(&self, txn: &'t mut Txn, catalog: &Arc<Catalog>, params: &[Value]) -> ExecContext<'t> {
-        let settings = Settings {
-            call: CallContext::at(chrono::Utc::now()),
-            numbers: Arc::clone(&self.numbers) as _,
-            memory_bytes: self.options.query_memory_bytes,
-        };
-        ExecContext::new(txn, Arc::clone(catalog) as _, params, settings)
+        let calls = CallContext::at(chrono::Utc::now());
+        let numbers = Arc::clone(&self.numbers) as _;
+        let mut context = ExecContext::new(txn, Arc::clone(catalog) as _, params.into(), calls, numbers);
+        context.limits.memory_bytes = self.options.query_memory_bytes;
+        context
     }
 
     /// Drops the numbers that were reserved for an identity column.

@@ -5,7 +5,7 @@
 use crate::catalog::keys::sequence_key;
 use crate::catalog::{Column, ColumnId, TableId};
 use crate::error::{Error, Result, SqlState};
-use crate::exec::context::NumberSource;
+use crate::exec::NumberSource;
 use crate::store::{Key, Read, ReadLimits};
 use crate::txn::{Client, Mode};
 use async_trait::async_trait;

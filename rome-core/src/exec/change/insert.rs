@@ -113,7 +113,7 @@ async fn complete_rows(insert: &Insert, source: Vec<Vec<Value>>, cx: &mut ExecCo
                 None if column.identity.is_some() => {
                     // Numbers for all rows of the statement at once.
                     if !numbers.contains_key(&position) {
-                        let block = cx.next_numbers(table.id, column, source.len()).await?;
+                        let block = cx.numbers.clone().next(table.id, column, source.len()).await?;
                         numbers.insert(position, block.into_iter());
                     }
                     let next = numbers.get_mut(&position).and_then(Iterator::next);

@@ -72,11 +72,11 @@ async fn default_value(
     cx: &mut ExecContext<'_>,
 ) -> Result<Value> {
     if column.identity.is_some() {
-        let numbers = cx.next_numbers(table.id, column, 1).await?;
+        let numbers = cx.numbers.clone().next(table.id, column, 1).await?;
         return coerced(numbers.first().map_or(Value::Null, |number| Value::Int(*number)), column);
     }
     if column.hidden {
-        return Ok(Value::Uuid(cx.new_row_id()));
+        return Ok(cx.hidden_key());
     }
     match default {
         Some(expr) => {
