@@ -10,7 +10,7 @@ pub type Micros = i64;
 
 /// The present.
 pub fn now() -> Micros {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| to_micros(since))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, to_micros)
 }
 
 /// A duration in microseconds, at most `i64::MAX`.

@@ -31,7 +31,7 @@ impl Patience {
     }
 
     /// The next pause.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_pause(&mut self) -> Duration {
         let pause = self.current;
         self.current = pause.saturating_mul(2).min(self.longest);
         pause

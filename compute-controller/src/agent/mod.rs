@@ -142,7 +142,7 @@ impl Agent {
                             if started {
                                 patience.reset();
                             }
-                            look_at = Instant::now() + patience.next();
+                            look_at = Instant::now() + patience.next_pause();
                         }
                         Err(error) => {
                             warn!(%error, "can't look at the state");

@@ -78,7 +78,7 @@ pub async fn run(database: Arc<dyn Database>, site: &str, name: &str, mut stop: 
                         if done.claimed + done.failed > 0 {
                             patience.reset();
                         }
-                        look_at = Instant::now() + patience.next();
+                        look_at = Instant::now() + patience.next_pause();
                     }
                     Err(error) => {
                         warn!(%error, "a round of scheduling failed");

@@ -98,7 +98,7 @@ async fn save(database: &dyn Database, batch: Vec<Waiting>) {
         Err(error) if answers.len() > 1 && error.is_permanent() => {
             for (request, answer) in requests.into_iter().zip(answers) {
                 let outcome = transact(database, vec![request]).await.map_err(ApiError::from);
-                let _ = answer.send(outcome.and_then(|outcomes| only(outcomes)));
+                let _ = answer.send(outcome.and_then(only));
             }
         }
         Err(error) => {
@@ -267,31 +267,37 @@ fn check_image(image: &Image, flavor: &Flavor) -> ApiResult<()> {
     Ok(())
 }
 
+/// One line of a quota.
+struct QuotaLine {
+    name: &'static str,
+    /// What one server takes.
+    each: i64,
+    used: i64,
+    limit: i64,
+}
+
+impl QuotaLine {
+    /// How many more servers fit.
+    fn room(&self) -> i64 {
+        if self.limit == UNLIMITED || self.each == 0 {
+            return i64::MAX;
+        }
+        self.limit.saturating_sub(self.used).max(0) / self.each
+    }
+}
+
 /// Takes as many servers out of the budget as fit, at most what the request asks for; refuses where that is less than its minimum.
 fn spend(budget: &mut Budget, needs: Resources, request: &CreateRequest) -> ApiResult<i64> {
     let used = budget.used.unwrap_or_default();
-    let rows = [
-        ("instances", 1, used.instances + budget.instances, budget.limits.instances),
-        ("cores", needs.vcpus, used.cores + budget.takes.vcpus, budget.limits.cores),
-        ("ram", needs.ram_mb, used.ram_mb + budget.takes.ram_mb, budget.limits.ram_mb),
+    let line = |name, each, used, limit| QuotaLine { name, each, used, limit };
+    let lines = [
+        line("instances", 1, used.instances + budget.instances, budget.limits.instances),
+        line("cores", needs.vcpus, used.cores + budget.takes.vcpus, budget.limits.cores),
+        line("ram", needs.ram_mb, used.ram_mb + budget.takes.ram_mb, budget.limits.ram_mb),
     ];
-    let fits = |(_, each, used, limit): &(&str, i64, i64, i64)| {
-        if *limit == UNLIMITED || *each == 0 { i64::MAX } else { limit.saturating_sub(*used).max(0) / each }
-    };
-    let count = rows.iter().map(fits).min().unwrap_or(0).min(request.max_count);
+    let count = lines.iter().map(QuotaLine::room).min().unwrap_or(0).min(request.max_count);
     if count < request.min_count {
-        let over: Vec<_> = rows.iter().filter(|row| fits(row) < request.min_count).collect();
-        let list = |of: &dyn Fn(&(&str, i64, i64, i64)) -> String| {
-            over.iter().map(|row| of(row)).collect::<Vec<_>>().join(", ")
-        };
-        return Err(ApiError::forbidden(format!(
-            "Quota exceeded for {}: Requested {}, but already used {} of {} {}",
-            list(&|(name, ..)| (*name).to_owned()),
-            list(&|(_, each, ..)| each.saturating_mul(request.min_count).to_string()),
-            list(&|(_, _, used, _)| used.to_string()),
-            list(&|(.., limit)| limit.to_string()),
-            list(&|(name, ..)| (*name).to_owned()),
-        )));
+        return Err(over_quota(&lines, request.min_count));
     }
     budget.instances += count;
     budget.takes = budget.takes
@@ -301,4 +307,20 @@ fn spend(budget: &mut Budget, needs: Resources, request: &CreateRequest) -> ApiR
             disk_gb: needs.disk_gb.saturating_mul(count),
         };
     Ok(count)
+}
+
+/// Nova's words: `Quota exceeded for cores, ram: Requested 4, 8192, but already used 18, 40960 of 20, 45000 cores, ram`.
+fn over_quota(lines: &[QuotaLine], count: i64) -> ApiError {
+    let over = || lines.iter().filter(|line| line.room() < count);
+    let names: Vec<&str> = over().map(|line| line.name).collect();
+    let requested: Vec<String> = over().map(|line| line.each.saturating_mul(count).to_string()).collect();
+    let used: Vec<String> = over().map(|line| line.used.to_string()).collect();
+    let limits: Vec<String> = over().map(|line| line.limit.to_string()).collect();
+    let names = names.join(", ");
+    ApiError::forbidden(format!(
+        "Quota exceeded for {names}: Requested {}, but already used {} of {} {names}",
+        requested.join(", "),
+        used.join(", "),
+        limits.join(", "),
+    ))
 }

@@ -167,8 +167,9 @@ impl Context {
     fn put_admin_fields(&self, server: &Server, put: &mut impl FnMut(&str, Value)) {
         put("OS-EXT-SRV-ATTR:host", json!(server.host_name));
         put("OS-EXT-SRV-ATTR:hypervisor_hostname", json!(server.host_name));
-        let start = server.id.get(..8).unwrap_or(&server.id);
-        put("OS-EXT-SRV-ATTR:instance_name", json!(format!("instance-{start}")));
+        // The end of an id is random, its start is the time.
+        let end = server.id.rsplit('-').next().unwrap_or_default();
+        put("OS-EXT-SRV-ATTR:instance_name", json!(format!("instance-{end}")));
         if self.version.at_least(3) {
             put("OS-EXT-SRV-ATTR:reservation_id", json!(server.reservation_id));
             put("OS-EXT-SRV-ATTR:launch_index", json!(server.launch_index));
