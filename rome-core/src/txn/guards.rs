@@ -2,7 +2,7 @@
 
 use crate::catalog::TableId;
 use crate::error::{Error, Result};
-use crate::store::{Guard, Key, KeyRange, Version};
+use crate::store::{Guard, Key, KeyRange, SPACE_LEN, Version};
 use std::collections::{BTreeMap, HashMap};
 
 /// A range as it was read.
@@ -88,8 +88,11 @@ impl GuardList {
         if range.is_empty() {
             return;
         }
-        // Pages of one scan: adjoining ranges confirmed at the same version are one range.
-        if let Some(last) = self.ranges.last_mut().filter(|last| last.since == since) {
+        // Pages of one scan: adjoining ranges confirmed at the same version are one range. The end of a space adjoins the start of the
+        // next, but no range may cover both.
+        let space = range.from.get(..SPACE_LEN);
+        let joins = |last: &SeenRange| last.since == since && last.range.from.get(..SPACE_LEN) == space;
+        if let Some(last) = self.ranges.last_mut().filter(|last| joins(last)) {
             if last.range.to == range.from {
                 last.range.to = range.to;
                 last.count += count;
