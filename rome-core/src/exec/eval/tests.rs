@@ -177,14 +177,23 @@ fn documents_and_arrays() {
 
 #[test]
 fn deep_expressions_are_refused_not_fatal() {
-    let mut expr = literal(1);
-    for _ in 0..2 * MAX_EXPRESSION_DEPTH {
-        expr = Expr { kind: ExprKind::Unary(UnaryOp::Negate, Box::new(expr)), data_type: DataType::Int4 };
+    let abs = resolve("abs", &[DataType::Int4]).unwrap().function;
+    let forms: [fn(&'static ScalarFunction, Expr) -> ExprKind; 4] = [
+        |_, inner| ExprKind::Unary(UnaryOp::Negate, Box::new(inner)),
+        |_, inner| ExprKind::Binary(BinaryOp::Add, Box::new(inner), Box::new(literal(1))),
+        |abs, inner| ExprKind::Call(abs, vec![inner]),
+        |_, inner| ExprKind::Case { whens: vec![(Expr::bool(false), literal(1))], otherwise: Some(Box::new(inner)) },
+    ];
+    for form in forms {
+        let mut expr = literal(1);
+        for _ in 0..=MAX_EXPRESSION_DEPTH {
+            expr = Expr { kind: form(abs, expr), data_type: DataType::Int4 };
+        }
+        // The default stack of a worker thread.
+        let small = std::thread::Builder::new().stack_size(2 << 20);
+        let shown = small.spawn(move || shown(&expr)).unwrap().join().unwrap();
+        assert_eq!(shown, "54001: stack depth limit exceeded");
     }
-    // The default stack of a worker thread.
-    let small = std::thread::Builder::new().stack_size(2 << 20);
-    let shown = small.spawn(move || shown(&expr)).unwrap().join().unwrap();
-    assert_eq!(shown, "54001: stack depth limit exceeded");
 }
 
 #[test]
