@@ -99,6 +99,7 @@ macro_rules! on_every_back_end {
 }
 
 on_every_back_end!(
+    program_runs,
     relation_is_followed,
     conflict_surfaces,
     constraint_violations_are_classified,
@@ -110,6 +111,12 @@ on_every_back_end!(
     rows_stream,
     raw_statements_run,
 );
+
+async fn program_runs<C: Connection>(db: &C) {
+    program::run(db).await.unwrap();
+    let (hosts, _) = program::in_service(db).await.unwrap();
+    assert_eq!(hosts, [("n1".to_owned(), 4096), ("s1".to_owned(), 4096)]);
+}
 
 async fn relation_is_followed<C: Connection>(db: &C) {
     program::create_tables(db).await.unwrap();
