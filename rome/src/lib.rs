@@ -119,3 +119,8 @@ fn left_out(engine: &str) -> Error {
     invalid_url(&format!("this build has no support for \"{engine}:\" URLs"))
         .with_hint("Build with the feature of that engine: embedded, redis, etcd or sql.")
 }
+
+/// The README's examples are compiled and run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -155,7 +155,7 @@ pub enum Bound {
     Update(BoundUpdate),
     /// DELETE.
     Delete(BoundDelete),
-    /// EXPLAIN [ANALYZE].
+    /// `EXPLAIN [ANALYZE]`.
     Explain {
         /// Run it, and report what was measured.
         analyze: bool,

@@ -1,6 +1,6 @@
 //! From bound statements to plans: access paths, join order, filters and limits pushed down, subqueries turned into joins, `EXPLAIN`.
 //!
-//! Planning is one descent through the logical tree ([`relation`]) that carries the filters that still have to be applied, the columns
+//! Planning is one descent through the logical tree (`relation`) that carries the filters that still have to be applied, the columns
 //! that are needed above, the order that is wanted and how many rows; what comes back is a node, the columns of its rows, and whether the order was
 //! met. Everything is rewritten from statement-wide column ids to slots on the way back.
 

@@ -6,7 +6,7 @@
 //!
 //! # Subqueries
 //!
-//! A subquery's answer depends on the values of its outer expressions alone. Evaluation looks it up in the statement's [`Answers`]; where it is
+//! A subquery's answer depends on the values of its outer expressions alone. Evaluation looks it up in the statement's `Answers`; where it is
 //! missing, evaluation notes the question there and stops with an error that nobody sees: the driver ([`super::context`])
 //! answers the question by running the plan, and evaluates the expression again. So only those subqueries run that a row really needs.
 

@@ -1,6 +1,6 @@
 //! Operators: each pulls batches of rows from its inputs and hands on batches of its own.
 //!
-//! [`build`] makes the tree of operators of a plan. Before the first batch, [`Operator::first_reads`] collects what the leaves can read without any
+//! `build` makes the tree of operators of a plan. Before the first batch, [`Operator::first_reads`] collects what the leaves can read without any
 //! other row, so that one round trip serves all of them; [`Operator::accept`] then deals the answers out in the same order. Further pages, and the look-ups
 //! of joins, are read as they are needed.
 //!
