@@ -227,17 +227,21 @@ fn negated(interval: Interval) -> Interval {
     Interval { months: -interval.months, days: -interval.days, micros: -interval.micros }
 }
 
-/// Whole months, then days, then time, for `end >= start`.
+/// The difference field by field, for `end >= start`; a field below zero borrows from the next, a month having the days of the start's month.
 fn symbolic_difference(end: NaiveDateTime, start: NaiveDateTime) -> Interval {
+    const DAY: i64 = 86_400_000_000;
     let month_count = |date: NaiveDateTime| date.year() * 12 + date.month0() as i32;
-    let shifted = |months: i32| start.checked_add_months(Months::new(months.unsigned_abs())).unwrap_or(start);
-    let mut months = (month_count(end) - month_count(start)).max(0);
-    if months > 0 && shifted(months) > end {
+    let mut months = month_count(end) - month_count(start);
+    let mut days = end.day() as i32 - start.day() as i32;
+    let mut micros = (end.time() - start.time()).num_microseconds().unwrap_or(0);
+    if micros < 0 {
+        micros += DAY;
+        days -= 1;
+    }
+    if days < 0 {
+        days += i32::from(start.num_days_in_month());
         months -= 1;
     }
-    let rest = end - shifted(months);
-    let days = i32::try_from(rest.num_days()).unwrap_or(i32::MAX);
-    let micros = (rest - TimeDelta::days(i64::from(days))).num_microseconds().unwrap_or(0);
     Interval { months, days, micros }
 }
 

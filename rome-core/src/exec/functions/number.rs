@@ -6,6 +6,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::value::Value;
 use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use rust_decimal::{Decimal, MathematicalOps, RoundingStrategy};
+use std::cmp::Ordering;
 
 pub(super) static FUNCTIONS: &[ScalarFunction] = &[
     ScalarFunction::new("abs", &[Number], Number, abs, "The absolute value."),
@@ -40,6 +41,21 @@ pub(super) static FUNCTIONS: &[ScalarFunction] = &[
         Float8,
         |call| finite(call.float(0)?.exp(), call.float(0)?.is_finite()),
         "e to the power.",
+    ),
+    ScalarFunction::new("exp", &[Numeric], Numeric, exp_numeric, "e to the power."),
+    ScalarFunction::new(
+        "ln",
+        &[Numeric],
+        Numeric,
+        |call| logarithm_numeric(call, Decimal::checked_ln),
+        "The natural logarithm.",
+    ),
+    ScalarFunction::new(
+        "log",
+        &[Numeric],
+        Numeric,
+        |call| logarithm_numeric(call, Decimal::checked_log10),
+        "The logarithm to base 10.",
     ),
     ScalarFunction::new("ln", &[Float8], Float8, |call| logarithm(call, f64::ln), "The natural logarithm."),
     ScalarFunction::new("log", &[Float8], Float8, |call| logarithm(call, f64::log10), "The logarithm to base 10."),
@@ -164,7 +180,8 @@ fn sqrt(call: &Call<'_>) -> Result<Value> {
 }
 
 fn sqrt_numeric(call: &Call<'_>) -> Result<Value> {
-    call.numeric(0)?.sqrt().map(Value::Numeric).ok_or_else(negative_root)
+    let root = call.numeric(0)?.sqrt().ok_or_else(negative_root)?;
+    significant(root, call.numeric(0)?.scale()).map(Value::Numeric)
 }
 
 fn power(call: &Call<'_>) -> Result<Value> {
@@ -189,6 +206,15 @@ fn power_numeric(call: &Call<'_>) -> Result<Value> {
     power_of_numerics(call.numeric(0)?, call.numeric(1)?).map(Value::Numeric)
 }
 
+/// A result that has no exact decimal form, with sixteen significant digits and at least so many decimals, about as PostgreSQL gives it.
+fn significant(number: Decimal, least_scale: u32) -> Result<Decimal> {
+    let magnitude = number.abs().to_f64().filter(|magnitude| *magnitude > 0.0).map_or(0, |m| m.log10() as i32);
+    let scale = u32::try_from(16 - magnitude).unwrap_or(0).max(least_scale).min(Decimal::MAX_SCALE);
+    let mut rounded = number.round_dp_with_strategy(scale, RoundingStrategy::MidpointAwayFromZero);
+    rounded.rescale(scale);
+    Ok(rounded)
+}
+
 /// `base ^ exponent`, exact where the exponent is whole.
 pub(crate) fn power_of_numerics(base: Decimal, exponent: Decimal) -> Result<Decimal> {
     // The floats' rules on what is undefined hold here too.
@@ -199,18 +225,34 @@ pub(crate) fn power_of_numerics(base: Decimal, exponent: Decimal) -> Result<Deci
         Some(whole) => base.checked_powi(whole),
         None => base.checked_powd(exponent),
     };
-    result.or_else(|| Decimal::from_f64(estimate)).ok_or_else(numeric_overflow)
+    let result = result.or_else(|| Decimal::from_f64(estimate)).ok_or_else(numeric_overflow)?;
+    significant(result, base.scale().max(exponent.scale()))
+}
+
+fn check_logarithm(order: Option<Ordering>) -> Result<()> {
+    let message = match order {
+        Some(Ordering::Equal) => "cannot take logarithm of zero",
+        Some(Ordering::Less) => "cannot take logarithm of a negative number",
+        _ => return Ok(()),
+    };
+    Err(Error::new(SqlState::INVALID_LOGARITHM_ARGUMENT, message))
 }
 
 fn logarithm(call: &Call<'_>, compute: fn(f64) -> f64) -> Result<Value> {
     let value = call.float(0)?;
-    if value == 0.0 {
-        return Err(Error::new(SqlState::INVALID_LOGARITHM_ARGUMENT, "cannot take logarithm of zero"));
-    }
-    if value < 0.0 {
-        return Err(Error::new(SqlState::INVALID_LOGARITHM_ARGUMENT, "cannot take logarithm of a negative number"));
-    }
+    check_logarithm(value.partial_cmp(&0.0))?;
     Ok(Value::Float(compute(value)))
+}
+
+fn logarithm_numeric(call: &Call<'_>, compute: fn(&Decimal) -> Option<Decimal>) -> Result<Value> {
+    let value = call.numeric(0)?;
+    check_logarithm(value.partial_cmp(&Decimal::ZERO))?;
+    significant(compute(&value).ok_or_else(numeric_overflow)?, value.scale()).map(Value::Numeric)
+}
+
+fn exp_numeric(call: &Call<'_>) -> Result<Value> {
+    let value = call.numeric(0)?;
+    significant(value.checked_exp().ok_or_else(numeric_overflow)?, value.scale()).map(Value::Numeric)
 }
 
 /// Division by zero, in PostgreSQL's words.

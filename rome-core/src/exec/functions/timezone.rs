@@ -1,4 +1,5 @@
 //! `AT TIME ZONE`, which the grammar makes `timezone(zone, time)`. Zones are UTC and its names, and fixed offsets: Rome carries no zone database.
+//! An offset written as text has POSIX's sign, as in PostgreSQL: `'+02'` is *west* of Greenwich. An interval counts eastwards.
 
 use super::Pattern::{Interval as Span, Text, Timestamp, TimestampTz};
 use super::datetime::out_of_range;
@@ -44,8 +45,8 @@ fn parse_offset(name: &str) -> Option<TimeDelta> {
         return Some(TimeDelta::zero());
     }
     let (sign, digits) = match (upper.strip_prefix('+'), upper.strip_prefix('-')) {
-        (Some(digits), _) => (1, digits),
-        (_, Some(digits)) => (-1, digits),
+        (Some(digits), _) => (-1, digits),
+        (_, Some(digits)) => (1, digits),
         _ => return None,
     };
     let (hours, minutes) = match digits.split_once(':') {
@@ -78,8 +79,8 @@ mod tests {
 
     #[test]
     fn offsets_parse() {
-        assert_eq!(parse_offset("+02:30"), Some(TimeDelta::minutes(150)));
-        assert_eq!(parse_offset("-0530"), Some(TimeDelta::minutes(-330)));
+        assert_eq!(parse_offset("+02:30"), Some(TimeDelta::minutes(-150)));
+        assert_eq!(parse_offset("-0530"), Some(TimeDelta::minutes(330)));
         assert_eq!(parse_offset("utc"), Some(TimeDelta::zero()));
         assert_eq!(parse_offset("Mars/Olympus"), None);
     }
