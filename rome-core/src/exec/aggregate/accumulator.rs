@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::exec::context::row_bytes;
 use crate::exec::eval::{add_values, divide_numerics, divide_values};
 use crate::exec::expr::AggregateCall;
+use crate::exec::functions::to_json;
 use crate::value::{DataType, Value};
 use rust_decimal::Decimal;
 use std::cmp::Ordering;
@@ -30,6 +31,10 @@ enum State {
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
     Array(Vec<Value>),
+    /// The documents, and the argument's type.
+    Json(Vec<serde_json::Value>, DataType),
+    /// The bits so far, and whether they are joined by AND.
+    Bits(Option<i64>, bool),
 }
 
 impl Accumulator {
@@ -45,6 +50,12 @@ impl Accumulator {
             AggregateFunction::StringAgg if call.data_type == DataType::Bytea => State::Bytes(None),
             AggregateFunction::StringAgg => State::Text(None),
             AggregateFunction::ArrayAgg => State::Array(vec![]),
+            AggregateFunction::JsonAgg => {
+                let arg_type = call.args.first().map_or(DataType::Unknown, |arg| arg.data_type.clone());
+                State::Json(vec![], arg_type)
+            }
+            AggregateFunction::BitAnd => State::Bits(None, true),
+            AggregateFunction::BitOr => State::Bits(None, false),
         };
         Self { state, result: call.data_type.clone(), seen: call.distinct.then(HashSet::new) }
     }
@@ -54,8 +65,9 @@ impl Accumulator {
     /// # Errors
     /// 22003 where a sum overflows.
     pub(crate) fn add(&mut self, args: Vec<Value>) -> Result<usize> {
-        // Only array_agg sees NULLs; count(*) has no argument.
-        if args.first().is_some_and(Value::is_null) && !matches!(self.state, State::Array(_)) {
+        // Only what collects sees NULLs; count(*) has no argument.
+        let collects = matches!(self.state, State::Array(_) | State::Json(..));
+        if args.first().is_some_and(Value::is_null) && !collects {
             return Ok(0);
         }
         let mut kept_bytes = 0;
@@ -114,6 +126,17 @@ impl Accumulator {
                 kept_bytes += row_bytes(std::slice::from_ref(&value));
                 items.push(value);
             }
+            (State::Json(documents, arg_type), Some(value)) => {
+                kept_bytes += row_bytes(std::slice::from_ref(&value));
+                documents.push(to_json(&value, arg_type)?);
+            }
+            (State::Bits(bits, and), Some(Value::Int(value))) => {
+                *bits = Some(match bits {
+                    None => value,
+                    Some(bits) if *and => *bits & value,
+                    Some(bits) => *bits | value,
+                });
+            }
             (_, Some(other)) => {
                 return Err(Error::internal(format_args!("an aggregate of {}", other.natural_type())));
             }
@@ -141,6 +164,9 @@ impl Accumulator {
             // DISTINCT and plain alike: no rows are NULL, not an empty array.
             State::Array(items) if items.is_empty() => Value::Null,
             State::Array(items) => Value::Array(items.into()),
+            State::Json(documents, _) if documents.is_empty() => Value::Null,
+            State::Json(documents, _) => Value::from(serde_json::Value::Array(documents)),
+            State::Bits(bits, _) => bits.map_or(Value::Null, Value::Int),
         })
     }
 }
@@ -198,6 +224,8 @@ mod tests {
         assert_eq!(run("max", false, &[DataType::Text], &[&[Value::Null]]), "NULL");
         assert_eq!(run("array_agg", false, &[DataType::Text], &[&[a], &[Value::Null]]), "{a,NULL}");
         assert_eq!(run("array_agg", false, &[DataType::Text], &[]), "NULL");
+        assert_eq!(run("jsonb_agg", false, &[DataType::Int4], &[&[Value::Int(1)], &[Value::Null]]), "[1, null]");
+        assert_eq!(run("bit_and", false, &[DataType::Int4], &[&[Value::Int(6)], &[Value::Int(3)]]), "2");
         let (t, f) = ([Value::Bool(true)], [Value::Bool(false)]);
         assert_eq!(run("bool_and", false, &[DataType::Bool], &[&t, &[Value::Null], &f]), "f");
         assert_eq!(run("every", false, &[DataType::Bool], &[&t, &[Value::Null]]), "t");

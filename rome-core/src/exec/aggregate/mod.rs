@@ -4,7 +4,7 @@ mod accumulator;
 mod resolve;
 
 pub(crate) use accumulator::Accumulator;
-pub use resolve::resolve;
+pub use resolve::{is_aggregate, resolve};
 
 /// The aggregate functions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,4 +27,10 @@ pub enum AggregateFunction {
     StringAgg,
     /// `array_agg`
     ArrayAgg,
+    /// `json_agg` and `jsonb_agg`: NULLs as null
+    JsonAgg,
+    /// `bit_and`
+    BitAnd,
+    /// `bit_or`
+    BitOr,
 }

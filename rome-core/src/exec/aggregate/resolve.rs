@@ -12,19 +12,8 @@ use std::sync::Arc;
 /// # Errors
 /// 42883 where the name is an aggregate's but the arguments do not fit.
 pub fn resolve(name: &str, args: &[DataType]) -> Result<Option<(AggregateFunction, Vec<DataType>, DataType)>> {
-    use AggregateFunction::{ArrayAgg, Avg, BoolAnd, BoolOr, Count, Max, Min, StringAgg, Sum};
-    let function = match name {
-        "count" => Count,
-        "sum" => Sum,
-        "min" => Min,
-        "max" => Max,
-        "avg" => Avg,
-        "bool_and" | "every" => BoolAnd,
-        "bool_or" => BoolOr,
-        "string_agg" => StringAgg,
-        "array_agg" => ArrayAgg,
-        _ => return Ok(None),
-    };
+    use AggregateFunction::{ArrayAgg, Avg, BitAnd, BitOr, BoolAnd, BoolOr, Count, JsonAgg, Max, Min, StringAgg, Sum};
+    let Some(function) = named(name) else { return Ok(None) };
     let types = match (function, args) {
         (Count, []) => Some((vec![], DataType::Int8)),
         (Count, [arg]) => Some((vec![known(arg)], DataType::Int8)),
@@ -32,6 +21,9 @@ pub fn resolve(name: &str, args: &[DataType]) -> Result<Option<(AggregateFunctio
         (Avg, [arg]) => avg_type(arg),
         (Min | Max, [arg]) => extreme_type(arg).map(|data_type| (vec![data_type.clone()], data_type)),
         (BoolAnd | BoolOr, [DataType::Bool | DataType::Unknown]) => Some((vec![DataType::Bool], DataType::Bool)),
+        (BitAnd | BitOr, [arg]) if arg.is_integer() => Some((vec![arg.clone()], arg.clone())),
+        (JsonAgg, [arg]) if name == "json_agg" => Some((vec![known(arg)], DataType::Json)),
+        (JsonAgg, [arg]) => Some((vec![known(arg)], DataType::Jsonb)),
         (StringAgg, [text, separator]) => string_type(text, separator),
         (ArrayAgg, [arg]) if !matches!(arg, DataType::Array(_)) => {
             Some((vec![known(arg)], DataType::Array(Arc::new(known(arg)))))
@@ -47,6 +39,29 @@ pub fn resolve(name: &str, args: &[DataType]) -> Result<Option<(AggregateFunctio
                 ))
         }
     }
+}
+
+/// Whether a name (in lower case) is an aggregate's, whatever the arguments.
+pub fn is_aggregate(name: &str) -> bool {
+    named(name).is_some()
+}
+
+fn named(name: &str) -> Option<AggregateFunction> {
+    Some(match name {
+        "count" => AggregateFunction::Count,
+        "sum" => AggregateFunction::Sum,
+        "min" => AggregateFunction::Min,
+        "max" => AggregateFunction::Max,
+        "avg" => AggregateFunction::Avg,
+        "bool_and" | "every" => AggregateFunction::BoolAnd,
+        "bool_or" => AggregateFunction::BoolOr,
+        "string_agg" => AggregateFunction::StringAgg,
+        "array_agg" => AggregateFunction::ArrayAgg,
+        "json_agg" | "jsonb_agg" => AggregateFunction::JsonAgg,
+        "bit_and" => AggregateFunction::BitAnd,
+        "bit_or" => AggregateFunction::BitOr,
+        _ => return None,
+    })
 }
 
 /// A literal of unknown type is text.

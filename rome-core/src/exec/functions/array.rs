@@ -12,6 +12,13 @@ pub(super) static FUNCTIONS: &[ScalarFunction] = &[
     ScalarFunction::new("array_ndims", &[Elements], Int4, array_ndims, "1; NULL where empty."),
     ScalarFunction::new("cardinality", &[Elements], Int4, cardinality, "The number of elements."),
     ScalarFunction::new(
+        "array_element",
+        &[Elements, Int4],
+        Element,
+        array_element,
+        "The element at a position, as `array[position]`; NULL outside.",
+    ),
+    ScalarFunction::new(
         "array_position",
         &[Elements, Element],
         Int4,
@@ -70,6 +77,12 @@ fn cardinality(call: &Call<'_>) -> Result<Value> {
 /// The items; a NULL array has none.
 fn items<'a>(call: &Call<'a>, position: usize) -> Result<&'a [Value]> {
     if call.value(position).is_null() { Ok(&[]) } else { call.array(position) }
+}
+
+fn array_element(call: &Call<'_>) -> Result<Value> {
+    let items = call.array(0)?;
+    let position = call.int(1)?.checked_sub(1).and_then(|position| usize::try_from(position).ok());
+    Ok(position.and_then(|position| items.get(position)).cloned().unwrap_or(Value::Null))
 }
 
 fn array_position(call: &Call<'_>) -> Result<Value> {

@@ -21,7 +21,7 @@ pub(crate) use resolve::signature;
 pub use resolve::{Resolved, common_type, implicitly_castable, resolve};
 
 pub(crate) use datetime::{add_interval, timestamp_difference};
-pub(crate) use json::{as_text, contains, element, step};
+pub(crate) use json::{as_text, contains, element, step, to_json};
 pub(crate) use number::{division_by_zero, numeric_overflow, power_of_floats, power_of_numerics};
 pub(crate) use pattern::compile as compile_regex;
 pub(crate) use system::time_ordered;

@@ -29,7 +29,7 @@ impl<'a> Binder<'a> {
             return self.array_subquery(query);
         }
         let arguments = arguments(function)?;
-        if is_aggregate(&name) || arguments.star {
+        if aggregate::is_aggregate(&name) || arguments.star {
             return self.aggregate(&name, &arguments, function.filter.as_deref());
         }
         if function.filter.is_some() || arguments.distinct {
@@ -188,6 +188,24 @@ impl<'a> Binder<'a> {
         Expr::column(id, data_type)
     }
 
+    /// `array[position]`
+    pub(super) fn subscript(&mut self, root: &'a ast::Expr, chain: &'a [ast::AccessExpr]) -> Result<Expr> {
+        match chain {
+            [ast::AccessExpr::Subscript(ast::Subscript::Index { index })] => {
+                let (array, position) = (self.expr(root)?, self.expr(index)?);
+                match array.data_type {
+                    DataType::Array(_) => self.call_named("array_element", vec![array, position]),
+                    other => {
+                        let message = format!("cannot subscript type {other} because it does not support subscripting");
+                        Err(Error::new(SqlState::DATATYPE_MISMATCH, message))
+                    }
+                }
+            }
+            [ast::AccessExpr::Subscript(ast::Subscript::Slice { .. })] => Err(Error::unsupported("an array slice")),
+            _ => Err(Error::unsupported("access to a field or to several dimensions")),
+        }
+    }
+
     /// The functions that the standard gives a syntax of their own.
     pub(super) fn special_call(&mut self, expr: &'a ast::Expr) -> Result<Expr> {
         use ast::Expr as Ast;
@@ -281,14 +299,6 @@ fn arguments(function: &ast::Function) -> Result<Arguments<'_>> {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "DISTINCT specified, but count(*) has no argument"));
     }
     Ok(arguments)
-}
-
-/// Whether the name is an aggregate's, whatever the arguments.
-fn is_aggregate(name: &str) -> bool {
-    matches!(
-        name,
-        "count" | "sum" | "min" | "max" | "avg" | "bool_and" | "bool_or" | "every" | "string_agg" | "array_agg"
-    )
 }
 
 /// The arguments' types, with parameters that are integers counted as `integer`.

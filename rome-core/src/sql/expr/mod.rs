@@ -86,7 +86,7 @@ impl<'a> Binder<'a> {
             Ast::Function(function) => self.call(function),
             Ast::Collate { expr, collation } => self.collate(expr, collation),
             Ast::Tuple(_) => Err(Error::unsupported("a row in this place")),
-            Ast::CompoundFieldAccess { .. } => Err(Error::unsupported("an array subscript")),
+            Ast::CompoundFieldAccess { root, access_chain } => self.subscript(root, access_chain),
             Ast::SimilarTo { .. } => Err(Error::unsupported("SIMILAR TO")),
             Ast::Extract { .. }
             | Ast::Ceil { .. }
