@@ -1,7 +1,7 @@
 //! Which server goes to which host. No I/O: the hosts as they were read, the servers, and a source of randomness.
 //!
 //! Filters, in this order: the operator has enabled the host and its agent is alive; the host is in the zone (and is the host) that the server asks
-//! for; processors, memory and disk suffice. The rest are weighed by free memory, and one of the best [`BEST`] is drawn. Every placement counts
+//! for; processors, memory and disk suffice. The rest are weighed by free memory, and one of the best `BEST` is drawn. Every placement counts
 //! against its host for the servers that follow, so that one round spreads by itself.
 
 use crate::clock::Micros;
