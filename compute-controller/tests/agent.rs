@@ -12,13 +12,12 @@ use compute_controller::state::{claims, hosts, servers};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rome_core::database::Database;
-use rome_sql::SqlDatabase;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{NEEDS, Opened, SITE, host, of_host, room_for, set_state, waiting_servers};
+use support::{NEEDS, Opened, SITE, connect, host, of_host, room_for, set_state, waiting_servers};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -87,32 +86,33 @@ async fn disagreements(db: &dyn Database, host_id: &str, driver: &dyn Driver) ->
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_agent_aborted_at_any_point_is_made_up_for_by_the_next() {
-    let opened = Opened::sqlite().await;
-    let db = opened.db.as_ref();
-    let host_id = host(db, HOST, room_for(1000)).await;
-    let driver = Arc::new(FakeDriver::new(FakeHypervisor::in_memory(), Duration::from_millis(15)));
-    let (_stop, stopped) = watch::channel(false);
-    let mut random = StdRng::seed_from_u64(11);
-    for _ in 0..25 {
-        place(db, &host_id, 6).await;
-        let agent = tokio::spawn(agent::run(Arc::clone(&opened.db), config(), driver.clone(), stopped.clone()));
-        sleep(Duration::from_millis(random.random_range(0..60))).await;
-        ask(db, &host_id, &mut random).await;
-        sleep(Duration::from_millis(random.random_range(0..60))).await;
+    for (store, opened) in Opened::everywhere().await {
+        let db = opened.db.as_ref();
+        let host_id = host(db, HOST, room_for(1000)).await;
+        let driver = Arc::new(FakeDriver::new(FakeHypervisor::in_memory(), Duration::from_millis(15)));
+        let (_stop, stopped) = watch::channel(false);
+        let mut random = StdRng::seed_from_u64(11);
+        for _ in 0..15 {
+            place(db, &host_id, 6).await;
+            let agent = tokio::spawn(agent::run(Arc::clone(&opened.db), config(), driver.clone(), stopped.clone()));
+            sleep(Duration::from_millis(random.random_range(0..60))).await;
+            ask(db, &host_id, &mut random).await;
+            sleep(Duration::from_millis(random.random_range(0..60))).await;
+            agent.abort();
+            let _ = agent.await;
+        }
+        // A guest that no server knows, as a crash in the middle of a deletion could leave it.
+        driver.spawn("stray").await.unwrap();
+        let agent = tokio::spawn(agent::run(Arc::clone(&opened.db), config(), driver.clone(), stopped));
+        settle(db, &host_id, driver.as_ref()).await;
+        assert!(!of_host(db, &host_id).await.is_empty(), "{store}");
         agent.abort();
-        let _ = agent.await;
     }
-    // Guests that no server knows, as a crash in the middle of a deletion could leave them.
-    driver.spawn("stray").await.unwrap();
-    let agent = tokio::spawn(agent::run(Arc::clone(&opened.db), config(), driver.clone(), stopped));
-    settle(db, &host_id, driver.as_ref()).await;
-    assert!(!of_host(db, &host_id).await.is_empty());
-    agent.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn guests_that_vanished_are_brought_back_and_strays_removed() {
-    let opened = Opened::sqlite().await;
+    let opened = Opened::memory().await;
     let db = opened.db.as_ref();
     let host_id = host(db, HOST, room_for(10)).await;
     place(db, &host_id, 3).await;
@@ -133,7 +133,7 @@ async fn guests_that_vanished_are_brought_back_and_strays_removed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_agent_ends_when_another_of_its_host_starts() {
-    let opened = Opened::sqlite().await;
+    let opened = Opened::memory().await;
     let driver = Arc::new(FakeDriver::new(FakeHypervisor::in_memory(), Duration::ZERO));
     let (_stop, stopped) = watch::channel(false);
     let start = || tokio::spawn(agent::run(Arc::clone(&opened.db), config(), driver.clone(), stopped.clone()));
@@ -158,7 +158,7 @@ const GUESTS: &str = "AGENT_PROCESS_GUESTS";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_process() {
     let (Ok(store), Ok(guests)) = (std::env::var(STORE), std::env::var(GUESTS)) else { return };
-    let db = Arc::new(SqlDatabase::connect(&store).await.unwrap());
+    let db = connect(&store).await;
     let hypervisor = FakeHypervisor::in_directory(Path::new(&guests)).await.unwrap();
     let driver = Arc::new(FakeDriver::new(hypervisor, Duration::from_millis(15)));
     let (_stop, stopped) = watch::channel(false);
@@ -178,12 +178,19 @@ fn start_process(store: &str, guests: &Path) -> Child {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_agent_killed_with_signal_9_is_made_up_for_by_the_next() {
-    let opened = Opened::sqlite().await;
+    // Stores that two processes can share.
+    let shared = |store: &str| !["memory", "embedded"].contains(&store);
+    for (_, opened) in Opened::everywhere().await.into_iter().filter(|(store, _)| shared(store)) {
+        kill_and_restart(&opened).await;
+    }
+}
+
+async fn kill_and_restart(opened: &Opened) {
     let db = opened.db.as_ref();
     let host_id = host(db, HOST, room_for(1000)).await;
     let guests = opened.directory.path().join("guests");
     let mut random = StdRng::seed_from_u64(9);
-    for _ in 0..8 {
+    for _ in 0..6 {
         place(db, &host_id, 10).await;
         let mut agent = start_process(&opened.url, &guests);
         sleep(Duration::from_millis(random.random_range(20..250))).await;

@@ -44,7 +44,7 @@ struct Reply {
 
 impl Site {
     async fn new() -> Self {
-        let opened = Opened::sqlite().await;
+        let opened = Opened::memory().await;
         let db = opened.db.as_ref();
         host(db, "host1", room_for(20)).await;
         let project = Project { id: "lab".into(), name: "lab".into(), description: None, enabled: 1 };

@@ -19,7 +19,7 @@ async fn the_openstack_client_is_content() {
         eprintln!("skipped, as ROME_SKIP_OPENSTACK_CLIENT asks");
         return;
     }
-    let opened = Opened::sqlite().await;
+    let opened = Opened::memory().await;
     let config = CloudConfig {
         sites: 1,
         hosts: 2,

@@ -106,18 +106,18 @@ impl App {
     }
 }
 
-/// Serves until told to stop; requests under way are finished.
+/// Serves until told to stop; requests under way are finished, and the catalog forgets this API.
 ///
 /// # Errors
 /// Where the listener fails.
 pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
     let router = app.router();
-    drop(app);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            stop::requested(&mut stop).await;
-        })
-        .await
+    let served =
+        axum::serve(listener, router).with_graceful_shutdown(async move { stop::requested(&mut stop).await }).await;
+    if let Err(error) = state::sites::leave(app.database.as_ref(), &app.site, &app.url).await {
+        tracing::warn!(%error, "can't take this API out of the catalog");
+    }
+    served
 }
 
 async fn root(State(app): State<Arc<App>>) -> Json<Value> {

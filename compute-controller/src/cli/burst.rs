@@ -60,10 +60,10 @@ impl Burst {
     ///
     /// # Errors
     /// Where one of them is not there.
-    pub async fn prepare(client: Client, arguments: &BurstArguments, region: Option<&str>) -> CliResult<Self> {
+    pub async fn prepare(client: Client, arguments: &BurstArguments, regions: Option<&[String]>) -> CliResult<Self> {
         let mut computes = client.endpoints("compute");
-        if let Some(region) = region {
-            computes.retain(|endpoint| endpoint.region == region);
+        if let Some(regions) = regions {
+            computes.retain(|endpoint| regions.contains(&endpoint.region));
         }
         let first = computes.first().ok_or_else(|| {
             CliError::new("the catalog names no compute API")

@@ -320,7 +320,8 @@ pub async fn boot(arguments: BootArguments) -> CliResult<()> {
     let credentials =
         Credentials { username: arguments.username, password: arguments.password, project: arguments.project };
     let client = Client::log_in(&arguments.api, &credentials).await?;
-    let mut burst = Burst::prepare(client, &arguments.burst, arguments.region.as_deref()).await?;
+    let mut burst =
+        Burst::prepare(client, &arguments.burst, arguments.region.as_ref().map(std::slice::from_ref)).await?;
     let progress = report::progress(u64::from(arguments.burst.count), "booting");
     let outcome = tokio::select! {
         outcome = burst.boot(&progress) => outcome?,

@@ -97,7 +97,9 @@ async fn show(
 ) -> CliResult<()> {
     let (_, api) = cloud.apis().first().ok_or_else(|| CliError::new("no API runs"))?;
     let client = Client::log_in(api, &guest.credentials).await?;
-    let mut burst = Burst::prepare(client, arguments, None).await?;
+    // The store may know sites of an earlier cloud.
+    let sites: Vec<String> = cloud.apis().iter().map(|(site, _)| site.clone()).collect();
+    let mut burst = Burst::prepare(client, arguments, Some(&sites)).await?;
     let audit = Audit::start(Arc::clone(database));
     let before = metered.counts();
     let progress = report::progress(u64::from(arguments.count), "booting");
@@ -137,9 +139,10 @@ async fn show(
 fn print_cost(what: &str, counts: Counts, servers: usize) {
     let each = |count: u64| count as f64 / servers.max(1) as f64;
     println!(
-        "  to {what} a server: {:.1} statements, {:.2} transactions (polling and watching included)",
+        "  to {what} a server: {:.1} statements, {:.2} transactions, {} of them run again (polling included)",
         each(counts.statements),
-        each(counts.commits)
+        each(counts.commits),
+        counts.transactions.saturating_sub(counts.commits)
     );
 }
 

@@ -29,6 +29,20 @@ pub async fn all<E: Executor + ?Sized>(on: &E) -> Result<Vec<Site>> {
     on.query_as(select).await
 }
 
+/// Takes an API that ends out of the catalog, unless another has taken its place.
+///
+/// # Errors
+/// What the database says.
+pub async fn leave<E: Executor + ?Sized>(on: &E, name: &str, api_url: &str) -> Result<()> {
+    let update = Query::update()
+        .table(Sites::Table)
+        .value(Sites::ApiUrl, None::<String>)
+        .and_where(Expr::col(Sites::Name).eq(name))
+        .and_where(Expr::col(Sites::ApiUrl).eq(api_url))
+        .to_owned();
+    on.execute(update).await.map(drop)
+}
+
 /// Makes the site known, and with `api_url` where its API listens. One transaction.
 ///
 /// # Errors

@@ -34,38 +34,62 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// In a SQLite file of its own.
+    /// In memory.
+    pub async fn memory() -> Self {
+        Self::at("memory:".to_owned(), tempfile::tempdir().unwrap()).await
+    }
+
+    /// In a SQLite file of its own, which other processes can open too.
     pub async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("cloud.db").display());
-        let db: Arc<dyn Database> = Arc::new(SqlDatabase::connect(&url).await.unwrap());
-        fill(db.as_ref()).await;
-        Self { db, url, directory }
+        Self::at(url, directory).await
     }
 
-    /// On every store at hand: SQLite, and the servers that the environment names.
+    /// On every store at hand: in memory, embedded, SQLite, and the servers that the environment names.
     pub async fn everywhere() -> Vec<(&'static str, Self)> {
-        let mut all = vec![("sqlite", Self::sqlite().await)];
+        let directory = tempfile::tempdir().unwrap();
+        let embedded = format!("embedded:{}", directory.path().join("cloud.rome").display());
+        let mut all = vec![
+            ("memory", Self::memory().await),
+            ("embedded", Self::at(embedded, directory).await),
+            ("sqlite", Self::sqlite().await),
+        ];
         let name = format!("controller_{}", Uuid::new_v4().simple());
-        if let Ok(url) = std::env::var("ROME_TEST_MARIADB_URL") {
-            let admin = SqlDatabase::connect(&url).await.unwrap();
-            admin.execute(format!("CREATE DATABASE {name}")).await.unwrap();
-            let (server, _) = url.rsplit_once('/').unwrap();
-            all.push(("mariadb", Self::server(format!("{server}/{name}")).await));
-        }
-        if let Ok(url) = std::env::var("ROME_TEST_POSTGRES_URL") {
-            let admin = SqlDatabase::connect(&url).await.unwrap();
-            admin.execute(format!("CREATE SCHEMA {name}")).await.unwrap();
-            all.push(("postgres", Self::server(format!("{url}?options[search_path]={name}")).await));
+        let servers = ["ROME_TEST_REDIS_URL", "ROME_TEST_MARIADB_URL", "ROME_TEST_POSTGRES_URL"];
+        for (store, variable) in ["redis", "mariadb", "postgres"].into_iter().zip(servers) {
+            let Ok(url) = std::env::var(variable) else { continue };
+            let url = match store {
+                "redis" => format!("{url}?namespace={name}"),
+                "mariadb" => {
+                    let admin = SqlDatabase::connect(&url).await.unwrap();
+                    admin.execute(format!("CREATE DATABASE {name}")).await.unwrap();
+                    format!("{}/{name}", url.rsplit_once('/').unwrap().0)
+                }
+                _ => {
+                    let admin = SqlDatabase::connect(&url).await.unwrap();
+                    admin.execute(format!("CREATE SCHEMA {name}")).await.unwrap();
+                    format!("{url}?options[search_path]={name}")
+                }
+            };
+            all.push((store, Self::at(url, tempfile::tempdir().unwrap()).await));
         }
         all
     }
 
-    async fn server(url: String) -> Self {
-        let db: Arc<dyn Database> = Arc::new(SqlDatabase::connect(&url).await.unwrap());
+    async fn at(url: String, directory: TempDir) -> Self {
+        let db = connect(&url).await;
         fill(db.as_ref()).await;
-        Self { db, url, directory: tempfile::tempdir().unwrap() }
+        Self { db, url, directory }
     }
+}
+
+/// Opens a store of any kind: the program itself may have been built without SQL servers.
+pub async fn connect(url: &str) -> Arc<dyn Database> {
+    if ["memory:", "embedded:", "redis:"].iter().any(|scheme| url.starts_with(scheme)) {
+        return compute_controller::store::open(url).await.unwrap();
+    }
+    Arc::new(SqlDatabase::connect(url).await.unwrap())
 }
 
 async fn fill(db: &dyn Database) {
