@@ -213,6 +213,10 @@ impl Txn {
             }
             self.guards.confirm_table(table);
         }
+        if self.mode == Mode::ReadOnly && snapshots && !self.validate {
+            // Everything is read at one version and nothing is validated: a long scan need not remember its rows.
+            return Ok(results);
+        }
         for (read, result) in covered.into_iter().zip(&results) {
             match read {
                 Read::Point(key) => self.guards.saw_point(key, result.entries.first().map(|entry| entry.version))?,
