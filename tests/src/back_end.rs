@@ -12,6 +12,14 @@ use uuid::Uuid;
 /// Something that implements [`Database`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BackEnd {
+    /// Rome in memory
+    Memory,
+    /// Rome in a file
+    Embedded,
+    /// Rome on a Redis server
+    Redis,
+    /// Rome on an etcd server
+    Etcd,
     /// A SQLite file
     Sqlite,
     /// A MariaDB server
@@ -47,6 +55,17 @@ impl Opened {
     async fn new(back_end: BackEnd) -> Self {
         let name = format!("case_{}", Uuid::new_v4().simple());
         match back_end {
+            BackEnd::Memory => Self::of_rome("memory:", None).await,
+            BackEnd::Embedded => {
+                let directory = Directory::new(&name);
+                Self::of_rome(&format!("embedded:{}/test.redb", directory.0.display()), Some(directory)).await
+            }
+            BackEnd::Redis => {
+                Self::of_rome(&format!("{}?namespace={name}", server_url("ROME_TEST_REDIS_URL")), None).await
+            }
+            BackEnd::Etcd => {
+                Self::of_rome(&format!("{}?namespace={name}", server_url("ROME_TEST_ETCD_URL")), None).await
+            }
             BackEnd::Sqlite => {
                 let directory = Directory::new(&name);
                 let db = sql(&format!("sqlite:{}/test.db", directory.0.display())).await;
@@ -72,6 +91,11 @@ impl Opened {
                 }
             }
         }
+    }
+
+    async fn of_rome(url: &str, directory: Option<Directory>) -> Self {
+        let db = rome::connect(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        Self { db, removal: None, directory }
     }
 
     async fn remove(self) {

@@ -19,6 +19,22 @@ macro_rules! tests {
     )+};
 }
 
+mod memory {
+    rome_tests::portable_cases! { tests!(Memory) }
+}
+
+mod embedded {
+    rome_tests::portable_cases! { tests!(Embedded) }
+}
+
+mod redis {
+    rome_tests::portable_cases! { tests!(Redis) }
+}
+
+mod etcd {
+    rome_tests::portable_cases! { tests!(Etcd) }
+}
+
 mod sqlite {
     rome_tests::portable_cases! { tests!(Sqlite) }
 }
