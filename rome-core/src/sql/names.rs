@@ -21,8 +21,41 @@ pub(super) fn parts(name: &ObjectName) -> Result<Vec<String>> {
     parts.collect()
 }
 
+/// Words that PostgreSQL reserves and that therefore name nothing unless they are quoted. The parser is more lenient.
+const RESERVED: [&str; 24] = [
+    "all",
+    "and",
+    "as",
+    "case",
+    "check",
+    "create",
+    "distinct",
+    "else",
+    "end",
+    "except",
+    "from",
+    "group",
+    "having",
+    "intersect",
+    "into",
+    "limit",
+    "not",
+    "on",
+    "or",
+    "order",
+    "select",
+    "then",
+    "union",
+    "where",
+];
+
 /// The name of a table or index: plain, or in the schema `public`.
 pub(super) fn relation(name: &ObjectName) -> Result<String> {
+    if let Some(ObjectNamePart::Identifier(Ident { value, quote_style: None, .. })) = name.0.last()
+        && RESERVED.contains(&value.to_lowercase().as_str())
+    {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{value}\"")));
+    }
     let mut parts = parts(name)?;
     match (parts.pop(), parts.as_slice()) {
         (Some(name), []) => Ok(name),

@@ -7,11 +7,11 @@
 //!
 //! | the transaction | a store with snapshots | a store without |
 //! |---|---|---|
-//! | reads only, one round trip | nothing to do: one request is answered from one state | the same |
-//! | reads only, several round trips | all at the first read's version | each request guards what was read before, so every answer is consistent with all earlier ones |
-//! | reads and writes | all at the first read's version, guarded at commit | guarded at commit |
+//! | one round trip of reads | nothing to do: one request is answered from one state | the same |
+//! | further round trips of reads | all at the first read's version | each request guards what was read before, so every answer fits all earlier ones |
+//! | commit with writes | everything read is guarded | the same |
 //!
-//! Therefore no read-only transaction needs a round trip to commit, and none sees a state that never was.
+//! Therefore a transaction without writes needs no round trip to commit (unless it locked rows), and none ever sees a state that never was.
 //!
 //! Deliberately absent: locks, leases and clocks. A transaction that a client forgets holds nothing.
 

@@ -185,7 +185,8 @@ impl Txn {
         reads.extend(tables.iter().map(|(_, key, _)| Read::Point(key.clone())));
         let snapshots = self.client.store().capabilities().snapshots;
         let at = if snapshots { self.snapshot } else { None };
-        let consistent = self.mode == Mode::ReadOnly && !snapshots && self.trips.reads > 0;
+        // Every answer must fit the earlier ones: also a transaction that will lose must not see a state that never was.
+        let consistent = !snapshots && self.trips.reads > 0;
         let (guards, mut meanings) = if consistent { self.guards.all(false) } else { Default::default() };
         self.trips.reads += 1;
         let request = ReadRequest { reads, at, guards, limits };
@@ -347,9 +348,7 @@ impl Txn {
 
     /// Whether committing takes a round trip: there is something to write or to validate.
     pub fn commits_by_round_trip(&self) -> bool {
-        let consistent =
-            self.mode == Mode::ReadOnly || self.client.store().capabilities().snapshots || self.trips.reads <= 1;
-        !self.writes.is_empty() || self.guards.expected_len() > 0 || !consistent || self.validate
+        !self.writes.is_empty() || self.guards.expected_len() > 0 || self.validate
     }
 
     /// Commits: guards and writes in one round trip, or none where there is nothing to write or validate. Returns the round trips made.
@@ -357,9 +356,7 @@ impl Txn {
     /// # Errors
     /// 40001 where something that was read has changed, the error of an expectation that failed, 08007 where the outcome is unknown.
     pub async fn commit(mut self) -> Result<RoundTrips> {
-        let consistent =
-            self.mode == Mode::ReadOnly || self.client.store().capabilities().snapshots || self.trips.reads <= 1;
-        if self.writes.is_empty() && self.guards.expected_len() == 0 && consistent && !self.validate {
+        if !self.commits_by_round_trip() {
             return Ok(self.trips);
         }
         let (guards, mut meanings) = self.guards.all(true);

@@ -4,7 +4,7 @@ use super::columns::{add_column, column_ids, names_of, undefined_column};
 use super::constraints::{constraint_exists, duplicate_constraint};
 use super::create::indexable;
 use super::expressions::{check_condition, check_defaults, is_volatile, renamed};
-use super::{Ddl, made_up_name, quoted};
+use super::{Ddl, quoted};
 use crate::catalog::keys::name_key;
 use crate::catalog::{AlterAction, ColumnId, IndexColumn, NewColumn, SchemaView, Table};
 use crate::error::{Error, Result, SqlState};
@@ -273,8 +273,10 @@ impl Ddl<'_> {
                 indexable(&column.data_type)?;
             }
         }
-        let name =
-            name.unwrap_or_else(|| made_up_name(&table.name, columns, "key", |name| constraint_exists(table, name)));
+        let name = match name {
+            Some(name) => name,
+            None => self.free_name(&table.name, columns, "key").await?,
+        };
         if constraint_exists(table, &name) || self.taken_name(&[&name]).await?.is_some() {
             return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
         }
@@ -296,7 +298,10 @@ impl Ddl<'_> {
                 .with_hint("Create a new table with the key and insert the rows into it."));
         }
         let ids: Vec<ColumnId> = column_ids(table, columns)?;
-        let name = name.unwrap_or_else(|| made_up_name(&table.name, &[], "pkey", |_| false));
+        let name = match name {
+            Some(name) => name,
+            None => self.free_name(&table.name, &[], "pkey").await?,
+        };
         if self.taken_name(&[&name]).await?.is_some() {
             return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
         }

@@ -35,15 +35,7 @@ impl Ddl<'_> {
         let ids = column_ids(table, columns)?;
         let name = match name {
             Some(name) => name,
-            None => {
-                let mut name = made_up_name(&table.name, columns, "key", |name| constraint_exists(table, name));
-                let mut number = 0_u32;
-                while self.taken_name(&[&name]).await?.is_some() {
-                    number += 1;
-                    name = made_up_name(&table.name, columns, &format!("key{number}"), |_| false);
-                }
-                name
-            }
+            None => self.free_name(&table.name, columns, "key").await?,
         };
         self.add_index(table, name.clone(), &ids, true, true).await?;
         Ok(name)
@@ -131,7 +123,7 @@ impl Ddl<'_> {
             self.check_existing_children(&table, &parent, &name, &columns, &parent_columns).await?;
         }
         if !wanted_order(&table, &columns) {
-            let index = made_up_name(&table.name, &new.columns, "fkey_idx", |name| constraint_exists(&table, name));
+            let index = self.free_name(&table.name, &new.columns, "fkey_idx").await?;
             if empty {
                 self.add_index(&mut table, index, &columns, false, false).await?;
             } else {

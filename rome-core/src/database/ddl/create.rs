@@ -1,8 +1,8 @@
 //! CREATE TABLE.
 
+use super::Ddl;
 use super::columns::{add_column, column_ids};
 use super::expressions::check_defaults;
-use super::{Ddl, made_up_name};
 use crate::catalog::{Column, ColumnId, NewTable, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::value::DataType;
@@ -43,10 +43,18 @@ impl Ddl<'_> {
         match &new.primary_key {
             Some((name, columns)) => {
                 table.primary_key = column_ids(&table, columns)?;
-                let name = name.clone().unwrap_or_else(|| made_up_name(&new.name, &[], "pkey", |_| false));
-                if let Some(taken) = self.taken_name(&[&name]).await? {
-                    return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{taken}\" already exists")));
-                }
+                let name = match name {
+                    None => self.free_name(&new.name, &[], "pkey").await?,
+                    Some(name) => match self.taken_name(&[name]).await? {
+                        None => name.clone(),
+                        Some(taken) => {
+                            return Err(Error::new(
+                                SqlState::DUPLICATE_TABLE,
+                                format!("relation \"{taken}\" already exists"),
+                            ));
+                        }
+                    },
+                };
                 table.primary_key_name = Some(name);
                 for column in &mut table.columns {
                     column.not_null |= table.primary_key.contains(&column.id);

@@ -1,9 +1,8 @@
 //! CREATE INDEX, and filling indexes.
 
 use super::columns::{names_of, undefined_column};
-use super::constraints::constraint_exists;
 use super::create::indexable;
-use super::{Ddl, made_up_name, undefined_table};
+use super::{Ddl, undefined_table};
 use crate::catalog::keys::whole_space;
 use crate::catalog::{ColumnId, Index, IndexColumn, IndexState, NewIndex, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
@@ -36,7 +35,7 @@ impl Ddl<'_> {
             Some(name) => name,
             None => {
                 let names: Vec<String> = new.columns.iter().map(|(name, ..)| name.clone()).collect();
-                made_up_name(&table.name, &names, "idx", |name| constraint_exists(&table, name))
+                self.free_name(&table.name, &names, "idx").await?
             }
         };
         if self.taken_name(&[&name]).await?.is_some() {

@@ -106,6 +106,18 @@ impl Ddl<'_> {
         Ok(taken.map(|(name, _)| (*name).to_owned()))
     }
 
+    /// PostgreSQL's made-up name for a constraint or index, with a number where another relation has it.
+    async fn free_name(&mut self, table: &str, columns: &[String], suffix: &str) -> Result<String> {
+        let mut taken: Vec<String> = Vec::new();
+        loop {
+            let name = made_up_name(table, columns, suffix, |name| taken.iter().any(|other| other == name));
+            match self.taken_name(&[&name]).await? {
+                None => return Ok(name),
+                Some(name) => taken.push(name),
+            }
+        }
+    }
+
     fn claim_name(&mut self, name: &str, owner: TableId) -> Result<()> {
         self.txn.put(name_key(name), Bytes::copy_from_slice(&owner.0.to_be_bytes()))
     }

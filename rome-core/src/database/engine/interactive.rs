@@ -63,15 +63,16 @@ impl RomeTransaction {
 
     /// Refuses where the transaction has failed or is too old.
     fn check(&self, state: &mut State) -> Result<()> {
+        // A transaction that has ended by its age says so from then on.
+        if self.options.timeout.is_some_and(|limit| self.started.elapsed() >= limit) {
+            state.failed = true;
+            return Err(transaction_timeout());
+        }
         if state.failed {
             return Err(Error::new(
                 SqlState::IN_FAILED_TRANSACTION,
                 "current transaction is aborted, commands ignored until end of transaction block",
             ));
-        }
-        if self.options.timeout.is_some_and(|limit| self.started.elapsed() >= limit) {
-            state.failed = true;
-            return Err(transaction_timeout());
         }
         Ok(())
     }
@@ -122,10 +123,10 @@ impl RomeTransaction {
             state.catalog = self.engine.refresh_catalog().await?;
             script = self.engine.prepare(text, values, &state.catalog);
         }
-        if let Script::One(prepared) = script? {
-            if let Action::Control(control) = &prepared.action {
-                return self.control(state, control);
-            }
+        if let Script::One(prepared) = script?
+            && let Action::Control(control) = &prepared.action
+        {
+            return self.control(state, control);
         }
         let State { txn, catalog, aftermath, .. } = state;
         self.engine.run_text_in(text, values, txn, catalog, false, aftermath).await
@@ -189,13 +190,14 @@ fn position(state: &State, name: &str) -> Result<usize> {
 }
 
 fn release(state: &mut State, name: &str) -> Result<()> {
-    let at = position(state, name)?;
+    // An unknown name is an error like any other: it leaves the transaction failed.
+    let at = position(state, name).inspect_err(|_| state.failed = true)?;
     state.savepoints.truncate(at);
     Ok(())
 }
 
 fn rollback_to(state: &mut State, name: &str) -> Result<()> {
-    let at = position(state, name)?;
+    let at = position(state, name).inspect_err(|_| state.failed = true)?;
     state.savepoints.truncate(at + 1);
     if let Some(mark) = state.savepoints.get(at) {
         state.txn.rollback_to(mark.point);
