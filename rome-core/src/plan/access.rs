@@ -133,10 +133,10 @@ impl Context<'_> {
         let matched = prefix.len();
         let complete = unique && matched == parts.len();
         let (mut lower, mut upper) = (None, None);
-        if let Some(part) = parts.get(matched) {
-            if let Some(id) = part.id {
-                (lower, upper) = self.bounds(id, &part.data_type);
-            }
+        if let Some(part) = parts.get(matched)
+            && let Some(id) = part.id
+        {
+            (lower, upper) = self.bounds(id, &part.data_type);
         }
         let mut rows = if complete {
             combinations as f64

@@ -38,10 +38,10 @@ pub fn explain_change(change: &Change, store: StoreTraits) -> Vec<String> {
     lines.push(head);
     describe(source, 1, &mut lines);
     let mut trips = Trips::of(source, store);
-    if let Change::Insert(insert) = change {
-        if insert.on_conflict.is_some() {
-            trips.reads += 1;
-        }
+    if let Change::Insert(insert) = change
+        && insert.on_conflict.is_some()
+    {
+        trips.reads += 1;
     }
     if let Change::Update(update) = change {
         let subqueries = update.assignments.iter().filter_map(|(_, value)| match value {
@@ -94,16 +94,16 @@ impl Trips {
     }
 
     fn add_expr(&mut self, expr: &Expr, store: StoreTraits) {
-        if let ExprKind::Subquery(subquery) = &expr.kind {
-            if let SubqueryBody::Planned { node, outer } = &subquery.body {
-                let inner = Self::of(node, store);
-                if outer.is_empty() {
-                    self.reads += inner.reads
-                } else {
-                    self.per_row += inner.reads
-                }
-                self.per_row += inner.per_row;
+        if let ExprKind::Subquery(subquery) = &expr.kind
+            && let SubqueryBody::Planned { node, outer } = &subquery.body
+        {
+            let inner = Self::of(node, store);
+            if outer.is_empty() {
+                self.reads += inner.reads
+            } else {
+                self.per_row += inner.reads
             }
+            self.per_row += inner.per_row;
         }
         expr.children().into_iter().for_each(|child| self.add_expr(child, store));
     }

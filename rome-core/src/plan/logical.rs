@@ -195,13 +195,16 @@ pub struct BoundInsert {
     pub returning: Option<Vec<(Expr, OutputColumn)>>,
 }
 
+/// A column's position and its new value; `None` is DEFAULT.
+pub type BoundAssignment = (usize, Option<Expr>);
+
 /// ON CONFLICT as bound.
 #[derive(Clone, Debug)]
 pub struct BoundOnConflict {
     /// Which uniqueness.
     pub target: Option<ConflictTarget>,
     /// DO UPDATE: assignments by column position (`None` is DEFAULT), and WHERE; over `row` and `excluded`.
-    pub update: Option<(Vec<(usize, Option<Expr>)>, Option<Expr>)>,
+    pub update: Option<(Vec<BoundAssignment>, Option<Expr>)>,
 }
 
 /// UPDATE as bound.

@@ -35,11 +35,11 @@ pub(super) struct Prepared {
 #[derive(Debug)]
 pub(super) enum Action {
     Query {
-        node: Node,
+        node: Box<Node>,
         /// FOR UPDATE occurs in it.
         locks: bool,
     },
-    Change(Change),
+    Change(Box<Change>),
     Explain {
         analyze: bool,
         statement: Box<Prepared>,
@@ -62,9 +62,11 @@ impl Action {
     pub(super) fn command(&self) -> &'static str {
         match self {
             Self::Query { .. } => "SELECT",
-            Self::Change(Change::Insert(_)) => "INSERT",
-            Self::Change(Change::Update(_)) => "UPDATE",
-            Self::Change(Change::Delete(_)) => "DELETE",
+            Self::Change(change) => match change.as_ref() {
+                Change::Insert(_) => "INSERT",
+                Change::Update(_) => "UPDATE",
+                Change::Delete(_) => "DELETE",
+            },
             Self::Explain { .. } => "EXPLAIN",
             Self::Schema(_) => "DDL",
             Self::Control(control) => match control {
@@ -80,10 +82,13 @@ impl Action {
     }
 }
 
+/// A statement as prepared for parameters of some types.
+type Variant = (Vec<DataType>, Arc<Prepared>);
+
 /// The statements that were prepared before.
 #[derive(Debug, Default)]
 pub(super) struct StatementCache {
-    kept: Mutex<HashMap<Arc<str>, Vec<(Vec<DataType>, Arc<Prepared>)>>>,
+    kept: Mutex<HashMap<Arc<str>, Vec<Variant>>>,
 }
 
 impl StatementCache {
@@ -176,19 +181,19 @@ fn plan(bound: Bound, tables: Vec<Arc<Table>>) -> Result<Prepared> {
         Bound::Query(query) => {
             let (node, columns) = plan_query(&query)?;
             let locks = locks(&node);
-            (Action::Query { node, locks }, columns)
+            (Action::Query { node: Box::new(node), locks }, columns)
         }
         Bound::Insert(insert) => {
             let (change, columns) = plan_insert(&insert)?;
-            (Action::Change(change), columns)
+            (Action::Change(Box::new(change)), columns)
         }
         Bound::Update(update) => {
             let (change, columns) = plan_update(&update)?;
-            (Action::Change(change), columns)
+            (Action::Change(Box::new(change)), columns)
         }
         Bound::Delete(delete) => {
             let (change, columns) = plan_delete(&delete)?;
-            (Action::Change(change), columns)
+            (Action::Change(Box::new(change)), columns)
         }
         Bound::Explain { analyze, statement } => {
             let statement = Box::new(plan(*statement, tables.clone())?);

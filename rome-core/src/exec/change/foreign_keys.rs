@@ -154,6 +154,9 @@ struct Children {
     by_index: bool,
 }
 
+/// Where a parent's children lie, the parent as it was, and as it will be.
+type Family<'r> = (Children, &'r [Value], Option<&'r [Value]>);
+
 fn children_of(child: &Table, key: &ForeignKey, parent: &Table, row: &[Value]) -> Result<Option<Children>> {
     let values = values_of(parent, &key.parent_columns, row);
     if values.iter().any(Value::is_null) {
@@ -252,7 +255,7 @@ async fn restrict(
     parent: &Table,
     child: &Table,
     key: &ForeignKey,
-    ranges: Vec<(Children, &[Value], Option<&[Value]>)>,
+    ranges: Vec<Family<'_>>,
     cx: &mut ExecContext<'_>,
 ) -> Result<()> {
     if cx.txn.checks_early() {
@@ -276,10 +279,7 @@ async fn restrict(
 }
 
 /// All children in each range, in one round trip for all ranges, and more where there are many.
-async fn read_children(
-    ranges: &[(Children, &[Value], Option<&[Value]>)],
-    cx: &mut ExecContext<'_>,
-) -> Result<Vec<Vec<Entry>>> {
+async fn read_children(ranges: &[Family<'_>], cx: &mut ExecContext<'_>) -> Result<Vec<Vec<Entry>>> {
     let mut found: Vec<Vec<Entry>> = vec![Vec::new(); ranges.len()];
     let mut open: Vec<(usize, KeyRange)> =
         ranges.iter().enumerate().map(|(at, (children, ..))| (at, children.range.clone())).collect();

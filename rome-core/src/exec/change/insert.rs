@@ -112,11 +112,11 @@ async fn complete_rows(insert: &Insert, source: Vec<Vec<Value>>, cx: &mut ExecCo
                 Some(value) => value,
                 None if column.identity.is_some() => {
                     // Numbers for all rows of the statement at once.
-                    if !numbers.contains_key(&position) {
-                        let block = cx.numbers.clone().next(table.id, column, source.len()).await?;
-                        numbers.insert(position, block.into_iter());
-                    }
-                    let next = numbers.get_mut(&position).and_then(Iterator::next);
+                    let block = match numbers.remove(&position) {
+                        Some(block) => block,
+                        None => cx.numbers.clone().next(table.id, column, source.len()).await?.into_iter(),
+                    };
+                    let next = numbers.entry(position).insert_entry(block).get_mut().next();
                     coerced(next.map_or(Value::Null, Value::Int), column)?
                 }
                 None => {
@@ -215,10 +215,10 @@ impl Inserting<'_> {
         }
         let old = decode_table_row(table, &stored.value)?;
         let both: Vec<Value> = old.iter().chain(excluded).cloned().collect();
-        if let Some(predicate) = &update.predicate {
-            if !matches!(cx.evaluate(predicate, &both).await?, Value::Bool(true)) {
-                return Ok(None);
-            }
+        if let Some(predicate) = &update.predicate
+            && !matches!(cx.evaluate(predicate, &both).await?, Value::Bool(true))
+        {
+            return Ok(None);
         }
         let new = assigned(table, &old, &both, &update.assignments, &self.insert.defaults, cx).await?;
         Ok(Some(RowChange { old, new }))
