@@ -12,7 +12,7 @@ pub mod reconcile;
 use crate::driver::{Driver, DriverError};
 use crate::model::{HEARTBEAT_EVERY, Program, Resources, ServerState};
 use crate::patience::Patience;
-use crate::state::{claims, hosts, servers, services, sites};
+use crate::state::{claims, hosts, moves, servers, services, sites};
 use crate::stop;
 use reconcile::Task;
 use rome_core::Result;
@@ -227,14 +227,14 @@ impl Agent {
             warn!(server = id, %error, "the driver failed");
             // Without a state to move from, and for deletions, the next look tries again.
             if let Some((from, _)) = task.step().filter(|_| task != Task::Destroy) {
-                servers::fail(self.database.as_ref(), &self.host_id, &id, from, &error.to_string()).await?;
+                moves::fail(self.database.as_ref(), &self.host_id, &id, from, &error.to_string()).await?;
             }
         }
         for (task, ids) in finished {
             if task == Task::Destroy {
                 claims::release(self.database.as_ref(), &self.host_id, ids).await?;
             } else if let Some((from, to)) = task.step() {
-                servers::advance(self.database.as_ref(), &self.host_id, ids, from, to).await?;
+                moves::advance(self.database.as_ref(), &self.host_id, ids, from, to).await?;
             }
         }
         Ok(())

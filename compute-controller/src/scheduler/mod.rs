@@ -10,7 +10,7 @@ pub mod placement;
 use crate::clock;
 use crate::model::{HEARTBEAT_EVERY, Program};
 use crate::patience::Patience;
-use crate::state::{claims, hosts, servers, services, sites};
+use crate::state::{claims, hosts, moves, servers, services, sites};
 use crate::stop;
 use futures::future::join_all;
 use rand::seq::IndexedRandom;
@@ -117,7 +117,7 @@ pub async fn round(database: &dyn Database, site: &str) -> Result<Round> {
         }
     }
     if !plan.hopeless.is_empty() {
-        done.failed = servers::fail_waiting(database, plan.hopeless, NO_VALID_HOST).await?;
+        done.failed = moves::fail_waiting(database, plan.hopeless, NO_VALID_HOST).await?;
     }
     first_error.map_or(Ok(done), Err)
 }

@@ -4,6 +4,7 @@
 //! every key has a length that MariaDB can index. Nothing here is the dialect of one server.
 
 mod create;
+mod define;
 mod seed;
 mod tables;
 

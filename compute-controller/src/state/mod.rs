@@ -12,6 +12,7 @@ pub mod flavors;
 pub mod hosts;
 pub mod identity;
 pub mod images;
+pub mod moves;
 pub mod quotas;
 pub mod servers;
 pub mod services;

@@ -1,13 +1,11 @@
-//! Servers: creation in bulk, the lists, and the moves between states that need no claim.
+//! Servers: creation in bulk, and the lists. How they move from state to state is in [`super::moves`] and [`super::claims`].
 
 use crate::clock::{self, Micros};
 use crate::model::{HostedServer, Resources, Server, ServerState, WaitingServer};
 use crate::schema::{Hosts, Servers};
-use crate::state::{actions, among};
 use rome_core::Result;
-use rome_core::database::{Database, DatabaseExt, Executor, Queryable, Transaction};
+use rome_core::database::{Executor, Queryable, Transaction};
 use sea_query::{Alias, Cond, Expr, ExprTrait, LikeExpr, Order, Query, SelectStatement};
-use std::sync::Arc;
 
 /// Rows in one INSERT, so that no server's limit on parameters is met.
 const INSERT_ROWS: usize = 250;
@@ -283,53 +281,6 @@ pub async fn find<E: Executor + ?Sized>(
     on.query_opt(select).await
 }
 
-/// The state of a server, kept from changing until the transaction ends.
-///
-/// # Errors
-/// What the database says.
-pub async fn state_for_update(
-    tx: &dyn Transaction,
-    site: &str,
-    project_id: Option<&str>,
-    id: &str,
-) -> Result<Option<(ServerState, Option<String>, String, Resources)>> {
-    let mut select = Query::select();
-    select
-        .columns([
-            Servers::Status,
-            Servers::HostId,
-            Servers::ProjectId,
-            Servers::Vcpus,
-            Servers::RamMb,
-            Servers::DiskGb,
-        ])
-        .from(Servers::Table)
-        .and_where(Expr::col(Servers::Id).eq(id))
-        .and_where(Expr::col(Servers::Site).eq(site))
-        .lock_exclusive();
-    if let Some(project_id) = project_id {
-        select.and_where(Expr::col(Servers::ProjectId).eq(project_id));
-    }
-    let found: Option<(ServerState, Option<String>, String, i64, i64, i64)> = tx.query_opt(select).await?;
-    Ok(found.map(|(state, host_id, project_id, vcpus, ram_mb, disk_gb)| {
-        (state, host_id, project_id, Resources { vcpus, ram_mb, disk_gb })
-    }))
-}
-
-/// Moves a server to a state, whatever it was in.
-///
-/// # Errors
-/// What the database says.
-pub async fn set_state(tx: &dyn Transaction, id: &str, state: ServerState) -> Result<()> {
-    let update = Query::update()
-        .table(Servers::Table)
-        .value(Servers::Status, state)
-        .value(Servers::UpdatedAt, clock::now())
-        .and_where(Expr::col(Servers::Id).eq(id))
-        .to_owned();
-    tx.execute(update).await.map(drop)
-}
-
 /// Changes name and description.
 ///
 /// # Errors
@@ -350,15 +301,6 @@ pub async fn rename<E: Executor + ?Sized>(
     }
     update.and_where(Expr::col(Servers::Id).eq(id));
     on.execute(update).await.map(drop)
-}
-
-/// Removes the row of a server that has no host.
-///
-/// # Errors
-/// What the database says.
-pub async fn remove(tx: &dyn Transaction, id: &str) -> Result<()> {
-    let delete = Query::delete().from_table(Servers::Table).and_where(Expr::col(Servers::Id).eq(id)).to_owned();
-    tx.execute(delete).await.map(drop)
 }
 
 /// The servers of a site that wait for a scheduler, at most `limit`.
@@ -408,110 +350,6 @@ pub async fn names_on_hosts<E: Executor + ?Sized>(on: &E, site: &str) -> Result<
         .and_where(Expr::col(Servers::HostId).is_not_null())
         .to_owned();
     on.query_as(select).await
-}
-
-/// Marks servers that still wait as failed, with the fault. Gives how many. One transaction.
-///
-/// # Errors
-/// What the database says.
-pub async fn fail_waiting(database: &dyn Database, ids: Vec<String>, message: &'static str) -> Result<usize> {
-    let ids: Arc<[String]> = ids.into();
-    database
-        .transaction(move |tx| {
-            let ids = Arc::clone(&ids);
-            Box::pin(async move {
-                let select = Query::select()
-                    .column(Servers::Id)
-                    .from(Servers::Table)
-                    .and_where(among(Servers::Id, &ids))
-                    .and_where(Expr::col(Servers::Status).eq(ServerState::Scheduling))
-                    .lock_exclusive()
-                    .to_owned();
-                let failed: Vec<String> =
-                    tx.query_as::<(String,), _>(select).await?.into_iter().map(|(id,)| id).collect();
-                if failed.is_empty() {
-                    return Ok::<_, rome_core::Error>(0);
-                }
-                let update = Query::update()
-                    .table(Servers::Table)
-                    .value(Servers::Status, ServerState::Error)
-                    .value(Servers::UpdatedAt, clock::now())
-                    .and_where(among(Servers::Id, &failed))
-                    .to_owned();
-                tx.execute(update).await?;
-                actions::record_fault(tx, &failed, 500, message, None).await?;
-                actions::finish(tx, &failed, "Error").await?;
-                Ok(failed.len())
-            })
-        })
-        .await
-}
-
-/// An agent has done what the state `from` asked for: moves the servers that are still in it to `to`. One transaction of two statements.
-///
-/// # Errors
-/// What the database says.
-pub async fn advance(
-    database: &dyn Database,
-    host_id: &str,
-    ids: Vec<String>,
-    from: ServerState,
-    to: ServerState,
-) -> Result<()> {
-    let host_id: Arc<str> = host_id.into();
-    let ids: Arc<[String]> = ids.into();
-    database
-        .transaction(move |tx| {
-            let (host_id, ids) = (Arc::clone(&host_id), Arc::clone(&ids));
-            Box::pin(async move {
-                let now = clock::now();
-                let mut update = Query::update();
-                update
-                    .table(Servers::Table)
-                    .value(Servers::Status, to)
-                    .value(Servers::UpdatedAt, now)
-                    .and_where(among(Servers::Id, &ids))
-                    .and_where(Expr::col(Servers::HostId).eq(&*host_id))
-                    .and_where(Expr::col(Servers::Status).eq(from));
-                if from == ServerState::Building {
-                    update.value(Servers::LaunchedAt, now);
-                }
-                tx.execute(update).await?;
-                actions::finish(tx, &ids, "Success").await
-            })
-        })
-        .await
-}
-
-/// The driver could not do what the state `from` asked for: the servers that are still in it are in error. One transaction.
-///
-/// # Errors
-/// What the database says.
-pub async fn fail(database: &dyn Database, host_id: &str, id: &str, from: ServerState, reason: &str) -> Result<()> {
-    let host_id: Arc<str> = host_id.into();
-    let ids: Arc<[String]> = Arc::new([id.to_owned()]);
-    let reason: Arc<str> = reason.into();
-    database
-        .transaction(move |tx| {
-            let (host_id, ids, reason) = (Arc::clone(&host_id), Arc::clone(&ids), Arc::clone(&reason));
-            Box::pin(async move {
-                let update = Query::update()
-                    .table(Servers::Table)
-                    .value(Servers::Status, ServerState::Error)
-                    .value(Servers::UpdatedAt, clock::now())
-                    .and_where(among(Servers::Id, &ids))
-                    .and_where(Expr::col(Servers::HostId).eq(&*host_id))
-                    .and_where(Expr::col(Servers::Status).eq(from))
-                    .to_owned();
-                if tx.execute(update).await? > 0 {
-                    let message = "The host's driver failed.";
-                    actions::record_fault(tx, &ids, 500, message, Some(&reason)).await?;
-                    actions::finish(tx, &ids, "Error").await?;
-                }
-                Ok::<_, rome_core::Error>(())
-            })
-        })
-        .await
 }
 
 /// What the servers of each host take together, recomputed from the servers: the check on `host_usages`. One statement.

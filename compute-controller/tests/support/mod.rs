@@ -7,7 +7,7 @@ use compute_controller::model::{HostedServer, Program, Resources, ServerState};
 use compute_controller::schema;
 use compute_controller::state::identity::{self, Naming};
 use compute_controller::state::servers::{self, NewServer};
-use compute_controller::state::{hosts, quotas, services, sites};
+use compute_controller::state::{hosts, moves, quotas, services, sites};
 use rome_core::database::{Database, DatabaseExt, Queryable};
 use rome_sql::SqlDatabase;
 use std::sync::Arc;
@@ -157,7 +157,7 @@ pub async fn set_state(db: &dyn Database, id: &str, state: ServerState) {
     let id: Arc<str> = id.into();
     db.transaction(move |tx| {
         let id = Arc::clone(&id);
-        Box::pin(async move { servers::set_state(tx, &id, state).await })
+        Box::pin(async move { moves::set_state(tx, &id, state).await })
     })
     .await
     .unwrap();

@@ -6,7 +6,7 @@ use crate::api::error::{ApiError, ApiResult};
 use crate::api::input::{Body, Fields};
 use crate::model::{Resources, ServerState};
 use crate::state::actions::NewAction;
-use crate::state::{actions, quotas, servers};
+use crate::state::{actions, moves, quotas};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use rome_core::database::{DatabaseExt, Transaction};
@@ -112,7 +112,7 @@ async fn grant_in(
 ) -> ApiResult<()> {
     let id = &action.server_id;
     let (state, host_id, owner, takes) =
-        servers::state_for_update(tx, site, project, id).await?.ok_or_else(|| ApiError::not_found("Instance", id))?;
+        moves::state_for_update(tx, site, project, id).await?.ok_or_else(|| ApiError::not_found("Instance", id))?;
     let next = wish.next(state).ok_or_else(|| {
         ApiError::conflict(format!("Cannot '{}' instance {id} while it is in state {}", wish.name(), state.as_str()))
     })?;
@@ -120,11 +120,11 @@ async fn grant_in(
         return Ok(());
     }
     if next == ServerState::Deleting && host_id.is_none() {
-        servers::remove(tx, id).await?;
+        moves::remove(tx, id).await?;
         quotas::add_usage(tx, &owner, -1, Resources::default() - takes).await?;
         return Ok(());
     }
-    servers::set_state(tx, id, next).await?;
+    moves::set_state(tx, id, next).await?;
     actions::begin(tx, std::slice::from_ref(action)).await?;
     Ok(())
 }
