@@ -122,6 +122,11 @@ impl From<rome_core::Error> for ApiError {
             )
         } else if cause.is_retryable() {
             (StatusCode::SERVICE_UNAVAILABLE, "Too many requests change the same thing. Please try again.")
+        } else if cause.state() == rome_core::SqlState::PROGRAM_LIMIT_EXCEEDED {
+            (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "This is more than the store takes in one transaction. Please ask for less.",
+            )
         } else if cause.state().code().starts_with("08") || cause.state().code().starts_with("57") {
             (StatusCode::SERVICE_UNAVAILABLE, "The database can't be reached. Please try again later.")
         } else {

@@ -7,6 +7,7 @@
 use crate::clock;
 use crate::model::{Resources, ServerState, WaitingServer};
 use crate::schema::{HostUsages, Hosts, Servers};
+use crate::state::parts::in_parts;
 use crate::state::{among, quotas};
 use rome_core::Result;
 use rome_core::database::{Database, DatabaseExt, Queryable, Transaction};
@@ -16,13 +17,21 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// Claims room on one host for as many of these waiting servers as fit and still wait, and hands them to the host's agent. Gives the ids of
-/// those that got it. One transaction of at most five statements, however many servers.
+/// those that got it. One transaction of at most five statements, however many servers, unless the store takes only smaller ones.
 ///
 /// # Errors
 /// What the database says.
 pub async fn claim(database: &dyn Database, host_id: &str, candidates: Vec<WaitingServer>) -> Result<Vec<String>> {
     let host_id: Arc<str> = host_id.into();
-    let candidates: Arc<[WaitingServer]> = candidates.into();
+    let claimed = in_parts(candidates, |part| claim_part(database, Arc::clone(&host_id), part)).await?;
+    Ok(claimed.concat())
+}
+
+async fn claim_part(
+    database: &dyn Database,
+    host_id: Arc<str>,
+    candidates: Arc<[WaitingServer]>,
+) -> Result<Vec<String>> {
     database
         .transaction(move |tx| {
             let (host_id, candidates) = (Arc::clone(&host_id), Arc::clone(&candidates));
@@ -110,13 +119,17 @@ struct Leaving {
 }
 
 /// Removes servers of a host whose guests are destroyed, and gives back their claims and quota. Servers that are not (or no longer) being
-/// deleted on this host are left alone. Gives how many went. One transaction.
+/// deleted on this host are left alone. Gives how many went. One transaction, unless the store takes only smaller ones.
 ///
 /// # Errors
 /// What the database says.
 pub async fn release(database: &dyn Database, host_id: &str, ids: Vec<String>) -> Result<usize> {
     let host_id: Arc<str> = host_id.into();
-    let ids: Arc<[String]> = ids.into();
+    let gone = in_parts(ids, |part| release_part(database, Arc::clone(&host_id), part)).await?;
+    Ok(gone.into_iter().sum())
+}
+
+async fn release_part(database: &dyn Database, host_id: Arc<str>, ids: Arc<[String]>) -> Result<usize> {
     database
         .transaction(move |tx| {
             let (host_id, ids) = (Arc::clone(&host_id), Arc::clone(&ids));

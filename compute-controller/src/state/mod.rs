@@ -13,6 +13,7 @@ pub mod hosts;
 pub mod identity;
 pub mod images;
 pub mod moves;
+mod parts;
 pub mod quotas;
 pub mod servers;
 pub mod services;

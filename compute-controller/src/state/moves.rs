@@ -5,6 +5,7 @@
 use crate::clock;
 use crate::model::{Resources, ServerState};
 use crate::schema::Servers;
+use crate::state::parts::in_parts;
 use crate::state::{actions, among};
 use rome_core::Result;
 use rome_core::database::{Database, DatabaseExt, Queryable, Transaction};
@@ -72,7 +73,11 @@ pub async fn remove(tx: &dyn Transaction, id: &str) -> Result<()> {
 /// # Errors
 /// What the database says.
 pub async fn fail_waiting(database: &dyn Database, ids: Vec<String>, message: &'static str) -> Result<usize> {
-    let ids: Arc<[String]> = ids.into();
+    let failed = in_parts(ids, |part| fail_waiting_part(database, part, message)).await?;
+    Ok(failed.into_iter().sum())
+}
+
+async fn fail_waiting_part(database: &dyn Database, ids: Arc<[String]>, message: &'static str) -> Result<usize> {
     database
         .transaction(move |tx| {
             let ids = Arc::clone(&ids);
@@ -116,7 +121,16 @@ pub async fn advance(
     to: ServerState,
 ) -> Result<()> {
     let host_id: Arc<str> = host_id.into();
-    let ids: Arc<[String]> = ids.into();
+    in_parts(ids, |part| advance_part(database, Arc::clone(&host_id), part, from, to)).await.map(drop)
+}
+
+async fn advance_part(
+    database: &dyn Database,
+    host_id: Arc<str>,
+    ids: Arc<[String]>,
+    from: ServerState,
+    to: ServerState,
+) -> Result<()> {
     database
         .transaction(move |tx| {
             let (host_id, ids) = (Arc::clone(&host_id), Arc::clone(&ids));

@@ -85,33 +85,30 @@ impl Creator {
     }
 }
 
-/// Saves a batch; where the database refuses it as a whole, each request on its own, so that one can't spoil the others.
+/// Saves a batch; where the database refuses it as a whole, as too large or for one request's sake, each half of it, and so on.
 async fn save(database: &dyn Database, batch: Vec<Waiting>) {
-    let (requests, answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    match transact(database, requests.clone()).await {
-        Ok(outcomes) => {
-            for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                // Whoever hung up gets no answer; the servers are there all the same.
-                let _ = answer.send(outcome);
+    let mut batches = vec![batch];
+    while let Some(mut batch) = batches.pop() {
+        let requests = batch.iter().map(|(request, _)| request.clone()).collect();
+        match transact(database, requests).await {
+            Ok(outcomes) => {
+                for ((_, answer), outcome) in batch.into_iter().zip(outcomes) {
+                    // Whoever hung up gets no answer; the servers are there all the same.
+                    let _ = answer.send(outcome);
+                }
             }
-        }
-        Err(error) if answers.len() > 1 && error.is_permanent() => {
-            for (request, answer) in requests.into_iter().zip(answers) {
-                let outcome = transact(database, vec![request]).await.map_err(ApiError::from);
-                let _ = answer.send(outcome.and_then(only));
+            Err(error) if batch.len() > 1 && error.is_permanent() => {
+                let second = batch.split_off(batch.len() / 2);
+                batches.push(second);
+                batches.push(batch);
             }
-        }
-        Err(error) => {
-            for answer in answers {
-                let _ = answer.send(Err(error.clone().into()));
+            Err(error) => {
+                for (_, answer) in batch {
+                    let _ = answer.send(Err(error.clone().into()));
+                }
             }
         }
     }
-}
-
-fn only(outcomes: Vec<ApiResult<Created>>) -> ApiResult<Created> {
-    let none = || ApiError::from(rome_core::Error::internal("a request for servers got no answer"));
-    outcomes.into_iter().next().ok_or_else(none)?
 }
 
 async fn transact(database: &dyn Database, requests: Vec<CreateRequest>) -> rome_core::Result<Vec<ApiResult<Created>>> {
