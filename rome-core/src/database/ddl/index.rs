@@ -13,7 +13,7 @@ use crate::value::Value;
 use std::collections::HashMap;
 
 /// Rows that are added to an index in one transaction, at most.
-const PAGE_ROWS: usize = 1_000;
+pub(in crate::database) const PAGE_ROWS: usize = 1_000;
 
 /// An index that is write-only and waits to be filled.
 #[derive(Clone, Debug)]
@@ -234,7 +234,7 @@ fn duplicated(table: &Table, index: &Index, row: &[Value]) -> Error {
         .with_constraint(&index.name)
 }
 
-/// Adds the next page of rows to a write-only index; returns where to go on.
+/// Adds the next page of rows, at most `most`, to a write-only index; returns where to go on.
 ///
 /// # Errors
 /// 40001 where rows of the page changed meanwhile: do the page again.
@@ -243,6 +243,7 @@ pub(in crate::database) async fn fill_page(
     table: &Table,
     space: u32,
     from: Option<Key>,
+    most: usize,
 ) -> Result<Option<Key>> {
     let index = table
         .indexes
@@ -256,7 +257,7 @@ pub(in crate::database) async fn fill_page(
     }
     // Each entry is a write and, in a unique index, a guard: stay well within what the store commits at once.
     let capabilities = txn.client().store().capabilities();
-    let count = PAGE_ROWS.min(capabilities.max_writes / 2).min(capabilities.max_guards / 2).max(1);
+    let count = most.min(PAGE_ROWS).min(capabilities.max_writes / 2).min(capabilities.max_guards / 2).max(1);
     let (rows, rest) = next_rows(txn, &range, count).await?;
     add_entries(txn, table, index, &rows).await?;
     Ok(rest)

@@ -16,7 +16,7 @@ mod drop;
 mod expressions;
 mod index;
 
-pub(super) use index::{PendingIndex, fill_page};
+pub(super) use index::{PAGE_ROWS, PendingIndex, fill_page};
 
 use super::engine::Engine;
 use crate::catalog::keys::{FIRST_SPACE, garbage_key, name_key, next_space_key, schema_version_key, table_key};

@@ -7,7 +7,7 @@ use super::Engine;
 use super::running::Aftermath;
 use crate::catalog::keys::{all_garbage, garbage_key, whole_space};
 use crate::catalog::{IndexState, SchemaView, Table, TableId};
-use crate::database::ddl::{Ddl, PendingIndex, fill_page};
+use crate::database::ddl::{Ddl, PAGE_ROWS, PendingIndex, fill_page};
 use crate::error::{Error, Result};
 use crate::store::{Commit, Guard, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, Write};
 use crate::txn::Mode;
@@ -38,13 +38,17 @@ impl Engine {
     }
 
     /// Fills a write-only index page by page, then makes it public.
+    ///
+    /// A page is a range read: whoever writes into it meanwhile wins. So a page that lost is halved, or writers that never pause would keep the
+    /// index from ever being filled.
     async fn fill(&self, pending: &PendingIndex) -> Result<()> {
         let mut from = None;
+        let mut rows = PAGE_ROWS;
         let mut attempts = self.retry.start();
         loop {
             let table = self.described(pending.table)?;
             let mut txn = self.client.begin(Mode::SingleStatement);
-            let page = match fill_page(&mut txn, &table, pending.space, from.clone()).await {
+            let page = match fill_page(&mut txn, &table, pending.space, from.clone(), rows).await {
                 Ok(next) => txn.commit().await.map(|_| next),
                 Err(error) => Err(error),
             };
@@ -52,9 +56,13 @@ impl Engine {
                 Ok(None) => break,
                 Ok(next) => {
                     from = next;
+                    rows = (rows * 2).min(PAGE_ROWS);
                     attempts = self.retry.start();
                 }
-                Err(error) => self.again(error, &mut attempts).await?,
+                Err(error) => {
+                    self.again(error, &mut attempts).await?;
+                    rows = (rows / 2).max(1);
+                }
             }
         }
         self.change_index(pending, true).await
