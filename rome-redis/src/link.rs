@@ -215,6 +215,9 @@ impl Link {
         let mut replies = replies.into_iter();
         let info = self.checked(replies.next().unwrap_or_default())?;
         let info = String::from_redis_value(info).map_err(|error| Failure::NotRun(error.to_string()))?;
+        if server::is_loading(&info) {
+            return Err(Failure::NotRun("it is loading its data".to_owned()));
+        }
         server::check(&info, &self.address).map_err(Failure::Refused)?;
         // Managed servers refuse CONFIG; the tier is then the lower one.
         let appendfsync = replies.next().and_then(|reply| <(String, String)>::from_redis_value(reply).ok());

@@ -34,6 +34,11 @@ pub(crate) fn check(info: &str, address: &str) -> Result<(), StoreError> {
     }
 }
 
+/// Whether a server with this `INFO` is still reading its files. It answers few commands then, and says that its log is off.
+pub(crate) fn is_loading(info: &str) -> bool {
+    field(info, "loading") == Some("1")
+}
+
 /// The tier of a server with this `INFO` and this `appendfsync`, where that could be read.
 pub(crate) fn durability(info: &str, appendfsync: Option<&str>) -> Durability {
     if field(info, "aof_enabled") == Some("1") && appendfsync == Some("always") {
@@ -69,6 +74,13 @@ mod tests {
             let error = check(&GOOD.replace(from, to), "a:1").unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("a:1"), "{error}");
         }
+    }
+
+    #[test]
+    fn knows_a_server_that_is_starting() {
+        assert!(!is_loading(GOOD));
+        assert!(!is_loading(&format!("{GOOD}loading:0\r\n")));
+        assert!(is_loading(&format!("{GOOD}loading:1\r\n")));
     }
 
     #[test]
