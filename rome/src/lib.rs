@@ -38,6 +38,8 @@ pub use rome_core::database::{
 };
 pub use rome_core::{DataType, Error, Result, SqlState, Value, error, store};
 
+#[cfg(any(feature = "redis", feature = "etcd"))]
+use rome_core::store::StoreError;
 use rome_core::store::{MemoryStore, Store};
 use std::sync::Arc;
 
@@ -78,9 +80,9 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
             Ok(Arc::new(rome_embedded::EmbeddedStore::open(std::path::Path::new(path))?))
         }
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => Ok(Arc::new(rome_redis::RedisStore::connect(url).await?)),
+        "redis" | "rediss" => Ok(Arc::new(rome_redis::RedisStore::connect(url).await.map_err(opening)?)),
         #[cfg(feature = "etcd")]
-        "etcd" => Ok(Arc::new(rome_etcd::EtcdStore::connect(url).await?)),
+        "etcd" => Ok(Arc::new(rome_etcd::EtcdStore::connect(url).await.map_err(opening)?)),
         #[cfg(not(feature = "embedded"))]
         "embedded" => Err(left_out("embedded")),
         #[cfg(not(feature = "redis"))]
@@ -115,6 +117,16 @@ fn invalid_url(message: &str) -> Error {
     Error::new(SqlState::CONNECTION_REJECTED, message)
 }
 
+/// A store that finds its URL malformed is not at fault itself.
+#[cfg(any(feature = "redis", feature = "etcd"))]
+fn opening(error: StoreError) -> Error {
+    match error {
+        StoreError::Invalid(reason) => invalid_url(&reason),
+        error => error.into(),
+    }
+}
+
+#[cfg(not(all(feature = "embedded", feature = "redis", feature = "etcd", feature = "sql")))]
 fn left_out(engine: &str) -> Error {
     invalid_url(&format!("this build has no support for \"{engine}:\" URLs"))
         .with_hint("Build with the feature of that engine: embedded, redis, etcd or sql.")
