@@ -112,7 +112,7 @@ async fn sql(url: &str) -> SqlDatabase {
     SqlDatabase::connect(url).await.unwrap_or_else(|error| panic!("{url}: {error}"))
 }
 
-fn server_url(variable: &str) -> String {
+pub(crate) fn server_url(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} is not set: run `./scripts/test`, or `scripts/servers run -- cargo test -p rome-tests`")
     })
