@@ -149,11 +149,13 @@ struct Inserting<'a> {
 }
 
 impl Inserting<'_> {
-    /// The existing entry that a row conflicts with, if ON CONFLICT is to deal with it; an error if not.
+    /// The existing entry that a row conflicts with, if ON CONFLICT is to deal with it; an error if not. What ON CONFLICT deals with is not
+    /// inserted, so its other keys may be taken.
     fn conflict(&self, row: &[Value], claims: &[UniqueKey]) -> Result<Option<Entry>> {
         let table = &self.insert.table;
         let target = self.insert.on_conflict.as_ref().map(|conflict| conflict.target);
         let mut arbitrated = None;
+        let mut violated = None;
         for claim in claims {
             let by_this_statement = self.claimed.contains(&claim.key);
             let Some(entry) = self.existing.get(&claim.key).cloned().or_else(|| {
@@ -174,11 +176,13 @@ impl Inserting<'_> {
                     }
                     arbitrated = Some(entry);
                 }
-                _ if arbitrated.is_none() => return Err(unique_violation(table, claim.target, row)),
-                _ => {}
+                _ => violated = violated.or(Some(claim.target)),
             }
         }
-        Ok(arbitrated)
+        match (arbitrated, violated) {
+            (None, Some(target)) => Err(unique_violation(table, target, row)),
+            (arbitrated, _) => Ok(arbitrated),
+        }
     }
 
     fn insert(&mut self, row: &[Value], claims: &[UniqueKey], cx: &mut ExecContext<'_>) -> Result<()> {
