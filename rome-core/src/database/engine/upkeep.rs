@@ -1,7 +1,7 @@
 //! What DDL leaves to do after its commit: filling new indexes, and emptying the spaces of what was dropped.
 //!
 //! Both are noted in the store by the commit itself, so that a process that ends in the middle leaves nothing wrong: a
-//! write-only index is visible as such and used by no query, and the next DDL of any client empties the noted spaces.
+//! write-only index is visible as such and used by no query, and the next DROP of any client empties the noted spaces.
 
 use super::Engine;
 use super::running::Aftermath;
