@@ -63,7 +63,19 @@ impl Parents {
 
     /// Requires all of them: after the statement's own rows are in the buffer, since one may be the other's parent.
     pub(super) fn require(self, cx: &mut ExecContext<'_>) -> Result<()> {
+        self.require_where(|_| true, cx)
+    }
+
+    /// Requires those that `written` has, too: rows that ON CONFLICT dealt with were not inserted and need no parents.
+    pub(super) fn require_of(self, written: &Parents, cx: &mut ExecContext<'_>) -> Result<()> {
+        self.require_where(|key| written.numbers.contains_key(key), cx)
+    }
+
+    fn require_where(self, needed: impl Fn(&Key) -> bool, cx: &mut ExecContext<'_>) -> Result<()> {
         for (at, (key, failure)) in self.wanted.into_iter().enumerate() {
+            if !needed(&key) {
+                continue;
+            }
             match &self.exists {
                 Some(exists) => {
                     let exists = exists.get(at).copied().unwrap_or(false);

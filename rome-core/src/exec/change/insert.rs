@@ -52,10 +52,14 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
     let mut result = ChangeResult::default();
     let mut work = Inserting { insert, reads_first, existing, claimed: HashSet::new(), touched: HashSet::new() };
     let mut updates = Vec::new();
+    let mut parents_of_inserted = Parents::default();
     for (row, claims) in rows.into_iter().zip(&claims) {
         match work.conflict(&row, claims)? {
             None => {
                 work.insert(&row, claims, cx)?;
+                if insert.on_conflict.is_some() {
+                    parents_of_inserted.of_row(table, &row, None, cx)?;
+                }
                 result.affected += 1;
                 returned(insert.returning.as_ref(), &row, &mut result, cx).await?;
             }
@@ -72,7 +76,10 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
     if !updates.is_empty() {
         apply_updates(table, updates, 0, cx).await?;
     }
-    parents.require(cx)?;
+    match insert.on_conflict {
+        Some(_) => parents.require_of(&parents_of_inserted, cx)?,
+        None => parents.require(cx)?,
+    }
     Ok(result)
 }
 
