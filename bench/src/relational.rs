@@ -7,8 +7,8 @@ use rome::{Database, DatabaseExt, Executor, Queryable};
 use sea_query::{ColumnDef, Expr, ExprTrait, Index, JoinType, Query, SelectStatement, Table, UpdateStatement};
 use std::sync::Arc;
 
-/// Rows of one INSERT that fills a table.
-const ROWS_AT_ONCE: i64 = 500;
+/// Rows of one INSERT that fills a table: with their index entries they fit the smallest atomic batch, which is etcd's.
+const ROWS_AT_ONCE: i64 = 400;
 
 /// A database with the tables.
 pub struct Relational {
@@ -55,11 +55,13 @@ impl Relational {
             zones.values([id.into(), format!("zone {id}").into()])?;
         }
         self.database.execute(zones).await?;
-        let mut hosts = Query::insert().into_table("host").columns(["id", "zone_id", "name"]).to_owned();
-        for id in 0..HOSTS {
-            hosts.values([id.into(), (id % ZONES).into(), format!("host {id}").into()])?;
+        for first in (0..HOSTS).step_by(usize::try_from(ROWS_AT_ONCE)?) {
+            let mut hosts = Query::insert().into_table("host").columns(["id", "zone_id", "name"]).to_owned();
+            for id in first..Ord::min(HOSTS, first + ROWS_AT_ONCE) {
+                hosts.values([id.into(), (id % ZONES).into(), format!("host {id}").into()])?;
+            }
+            self.database.execute(hosts).await?;
         }
-        self.database.execute(hosts).await?;
         Ok(())
     }
 }
