@@ -84,7 +84,7 @@ impl BackEnd {
             Self::RedisFsync => "always",
             _ => return Ok(()),
         };
-        let mut connection = redis::Client::open(server_url(self)?)?.get_multiplexed_async_connection().await?;
+        let mut connection = crate::raw::redis::connect(&server_url(self)?).await?;
         let mut set = redis::cmd("CONFIG");
         set.arg("SET").arg("appendonly").arg("yes").arg("appendfsync").arg(setting);
         Ok(set.query_async(&mut connection).await?)

@@ -23,7 +23,7 @@ const KEYS_AT_ONCE: i64 = 10_000;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let url = back_end::server_url(BackEnd::RedisFsync)?;
-    let mut server = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    let mut server = bench::raw::redis::connect(&url).await?;
     let database = back_end::empty(BackEnd::RedisFsync).await?.database;
     database.execute(account_table("account")).await?;
     fill_accounts(database.as_ref(), "account", 0, FEW).await?;

@@ -9,8 +9,9 @@ use crate::subject::{ACCOUNTS, HOSTS, Subject, ZONES, expect_rows};
 use crate::{Failure, Result};
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, Client, Script, cmd, pipe};
+use redis::{AsyncCommands, AsyncConnectionConfig, Client, Script, cmd, pipe};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// KEYS: schema, lane, version, order, rows. ARGV: the schema's version, the sequence, how many rows are written (the first
 /// ones); the version that each row must have ('' for absent); the new rows.
@@ -32,6 +33,18 @@ return 1";
 /// Bytes of a stored version.
 const VERSION_BYTES: usize = 8;
 
+/// How long an answer may take: a pipeline that fills a server takes longer than the client would wait by itself.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection that waits for slow answers.
+///
+/// # Errors
+/// The client's.
+pub async fn connect(url: &str) -> Result<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
+    Ok(Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await?)
+}
+
 /// A Redis server through the `redis` crate.
 pub struct RawRedis {
     connection: MultiplexedConnection,
@@ -47,7 +60,7 @@ impl RawRedis {
     /// # Errors
     /// The client's.
     pub async fn fill(url: &str, prefix: String) -> Result<Self> {
-        let mut connection = Client::open(url)?.get_multiplexed_async_connection().await?;
+        let mut connection = connect(url).await?;
         connection.set::<_, _, ()>(format!("{prefix}schema"), "1").await?;
         for (table, rows) in [("account", ACCOUNTS), ("host", HOSTS), ("zone", ZONES)] {
             let mut fill = pipe();
