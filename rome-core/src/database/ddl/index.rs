@@ -234,7 +234,7 @@ fn duplicated(table: &Table, index: &Index, row: &[Value]) -> Error {
         .with_constraint(&index.name)
 }
 
-/// Adds the next page of rows, at most `most`, to a write-only index; returns where to go on.
+/// Adds the next page of a range's rows, at most `most`, to a write-only index; returns where to go on.
 ///
 /// # Errors
 /// 40001 where rows of the page changed meanwhile: do the page again.
@@ -242,7 +242,7 @@ pub(in crate::database) async fn fill_page(
     txn: &mut Txn,
     table: &Table,
     space: u32,
-    from: Option<Key>,
+    range: &KeyRange,
     most: usize,
 ) -> Result<Option<Key>> {
     let index = table
@@ -251,14 +251,10 @@ pub(in crate::database) async fn fill_page(
         .find(|index| index.space == space)
         .ok_or_else(|| undefined_table(&format!("index {space}")))?;
     txn.use_table(table.id, table.version)?;
-    let mut range = whole_space(table.id.0);
-    if let Some(from) = from {
-        range.from = from;
-    }
     // Each entry is a write and, in a unique index, a guard: stay well within what the store commits at once.
     let capabilities = txn.client().store().capabilities();
     let count = most.min(PAGE_ROWS).min(capabilities.max_writes / 2).min(capabilities.max_guards / 2).max(1);
-    let (rows, rest) = next_rows(txn, &range, count).await?;
+    let (rows, rest) = next_rows(txn, range, count).await?;
     add_entries(txn, table, index, &rows).await?;
     Ok(rest)
 }

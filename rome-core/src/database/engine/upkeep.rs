@@ -9,7 +9,7 @@ use crate::catalog::keys::{all_garbage, garbage_key, whole_space};
 use crate::catalog::{IndexState, SchemaView, Table, TableId};
 use crate::database::ddl::{Ddl, PAGE_ROWS, PendingIndex, fill_page};
 use crate::error::{Error, Result};
-use crate::store::{Commit, Guard, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, Write};
+use crate::store::{Commit, Guard, Key, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, Write};
 use crate::txn::Mode;
 use std::sync::Arc;
 
@@ -42,20 +42,25 @@ impl Engine {
     /// A page is a range read: whoever writes into it meanwhile wins. So a page that lost is halved, or writers that never pause would keep the
     /// index from ever being filled.
     async fn fill(&self, pending: &PendingIndex) -> Result<()> {
-        let mut from = None;
+        let mut range = whole_space(pending.table.0);
+        // Rows that come after this moment bring their own entries: whoever appends faster than pages are filled must not keep the end away.
+        match self.last_key(&range).await? {
+            Some(last) => range.to = [&last[..], &[0]].concat().into(),
+            None => return self.change_index(pending, true).await,
+        }
         let mut rows = PAGE_ROWS;
         let mut attempts = self.retry.start();
         loop {
             let table = self.described(pending.table)?;
             let mut txn = self.client.begin(Mode::SingleStatement);
-            let page = match fill_page(&mut txn, &table, pending.space, from.clone(), rows).await {
+            let page = match fill_page(&mut txn, &table, pending.space, &range, rows).await {
                 Ok(next) => txn.commit().await.map(|_| next),
                 Err(error) => Err(error),
             };
             match page {
                 Ok(None) => break,
-                Ok(next) => {
-                    from = next;
+                Ok(Some(next)) => {
+                    range.from = next;
                     rows = (rows * 2).min(PAGE_ROWS);
                     attempts = self.retry.start();
                 }
@@ -144,13 +149,18 @@ impl Engine {
         Ok(())
     }
 
-    async fn read_plain(&self, range: KeyRange, limit: usize) -> Result<Vec<crate::store::Key>> {
-        let limit = Some(limit.min(100_000));
-        let request = ReadRequest {
-            reads: vec![Read::Range { range, limit, reverse: false }],
-            limits: ReadLimits::default(),
-            ..ReadRequest::default()
-        };
+    /// The last key of a range, if it has any.
+    async fn last_key(&self, range: &KeyRange) -> Result<Option<Key>> {
+        let last = Read::Range { range: range.clone(), limit: Some(1), reverse: true };
+        Ok(self.keys_of(last).await?.pop())
+    }
+
+    async fn read_plain(&self, range: KeyRange, limit: usize) -> Result<Vec<Key>> {
+        self.keys_of(Read::Range { range, limit: Some(limit.min(100_000)), reverse: false }).await
+    }
+
+    async fn keys_of(&self, read: Read) -> Result<Vec<Key>> {
+        let request = ReadRequest { reads: vec![read], limits: ReadLimits::default(), ..ReadRequest::default() };
         let ReadOutcome::Answer(answer) = self.client.store().read(self.client.home(), request).await? else {
             return Err(Error::internal("a read without guards had a conflict"));
         };
