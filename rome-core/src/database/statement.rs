@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub enum Dialect {
     /// PostgreSQL, and Rome itself
     Postgres,
-    /// MariaDB and MySQL
+    /// MySQL and its relatives
     MySql,
     /// SQLite
     Sqlite,
