@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use rome_core::catalog::{Column, ColumnId, Index, IndexColumn, IndexState, SchemaView, Table, TableId};
 use rome_core::exec::functions::CallContext;
-use rome_core::exec::{ExecContext, NumberSource, keys, run};
+use rome_core::exec::{ExecContext, NumberSource, RowRules, keys, run};
 use rome_core::plan::logical::Bound;
 use rome_core::store::{HomeId, MemoryStore, Store};
 use rome_core::txn::{Client, Mode};
@@ -153,7 +153,8 @@ impl Fixture {
         let mut txn = self.client.begin(Mode::ReadOnly);
         let calls = CallContext::at(chrono::DateTime::UNIX_EPOCH);
         let schema: Arc<dyn SchemaView> = self.schema.clone();
-        let mut cx = ExecContext::new(&mut txn, schema, Arc::from([]), calls, Arc::new(NoNumbers));
+        let mut cx =
+            ExecContext::new(&mut txn, schema, Arc::from([]), calls, Arc::new(NoNumbers), |_| Ok(RowRules::default()));
         if let Some(memory_bytes) = memory_bytes {
             cx.limits.memory_bytes = memory_bytes;
         }

@@ -1,12 +1,13 @@
 //! One write transaction of redb, in which the commits of a batch are applied one after the other. Each sees those before it. One
-//! that fails (a guard, a bound, a closed lane) has written nothing but its lane, and does not disturb the others.
+//! that fails (a guard, a bound, a closed lane) has written nothing, and does not disturb the others.
 
 use crate::error;
-use crate::layout::{self, ENTRIES, EVENTS, HOMES, HomeRow, LANES, SPACES, STREAMS, StreamRow};
+use crate::lanes::Lanes;
+use crate::layout::{self, ENTRIES, EVENTS, HOMES_KEY, HomeRow, STATE, STREAMS, StreamRow};
 use crate::view::{Stop, View};
 use bytes::Bytes;
-use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
-use rome_core::store::rules::{self, Admission};
+use redb::{ReadableTable, Table, WriteTransaction};
+use rome_core::store::rules;
 use rome_core::store::{Change, Commit, CommitOutcome, HomeId, Key, SPACE_LEN, StoreError, Version, Write};
 
 /// How many events a change stream keeps. A watcher that falls further behind is told so.
@@ -40,7 +41,10 @@ impl From<Stop> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::LaneClosed | StoreError::Corrupt(_) | StoreError::Invalid(_) => Self::Refused(error),
+            StoreError::LaneClosed
+            | StoreError::Undetermined { .. }
+            | StoreError::Corrupt(_)
+            | StoreError::Invalid(_) => Self::Refused(error),
             other => Self::Broken(other),
         }
     }
@@ -51,25 +55,23 @@ type Effect = ([u8; SPACE_LEN], Key, Option<Bytes>);
 
 /// The tables of a batch's transaction.
 pub(crate) struct Batch<'t> {
-    homes: Rows<'t>,
+    state: Rows<'t>,
     entries: Rows<'t>,
-    spaces: Rows<'t>,
-    lanes: Rows<'t>,
     streams: Rows<'t>,
     events: Rows<'t>,
+    lanes: &'t mut Lanes,
     wrote: bool,
 }
 
 impl<'t> Batch<'t> {
-    pub fn new(transaction: &'t WriteTransaction) -> Result<Self, StoreError> {
+    pub fn new(transaction: &'t WriteTransaction, lanes: &'t mut Lanes) -> Result<Self, StoreError> {
         let open = |table| transaction.open_table(table).map_err(error::table);
         Ok(Self {
-            homes: open(HOMES)?,
+            state: open(STATE)?,
             entries: open(ENTRIES)?,
-            spaces: open(SPACES)?,
-            lanes: open(LANES)?,
             streams: open(STREAMS)?,
             events: open(EVENTS)?,
+            lanes,
             wrote: false,
         })
     }
@@ -81,44 +83,44 @@ impl<'t> Batch<'t> {
 
     /// Applies one commit.
     pub fn apply(&mut self, home: &HomeId, commit: &Commit) -> Result<CommitOutcome, Failure> {
+        if let Some(outcome) = self.lanes.settled(home, commit.ticket)? {
+            return Ok(outcome);
+        }
         let name = home.as_str().as_bytes();
         let mut row = self.home(name)?;
-        let Some(ticket) = &commit.ticket else {
-            return self.attempt(name, &mut row, commit);
-        };
-        let lane = layout::lane_key(row.number, ticket);
-        let stored = match self.lanes.get(lane.as_slice())? {
-            Some(stored) => Some(layout::decode_lane(stored.value())?),
-            None => None,
-        };
-        match rules::admit(stored, ticket.sequence) {
-            Admission::Repeat(outcome) => Ok(outcome),
-            Admission::Closed => Err(StoreError::LaneClosed.into()),
-            Admission::Run => {
-                let outcome = self.attempt(name, &mut row, commit)?;
-                self.wrote = true;
-                // A home that so far has only lanes must keep its number.
-                self.homes.insert(name, row.encode().as_slice())?;
-                self.lanes.insert(lane.as_slice(), layout::encode_lane(ticket.sequence, outcome).as_slice())?;
-                Ok(outcome)
-            }
-        }
+        let outcome = self.attempt(name, &mut row, commit)?;
+        self.lanes.settle(home, commit.ticket, outcome);
+        Ok(outcome)
     }
 
     fn home(&self, name: &[u8]) -> Result<HomeRow, Failure> {
-        match self.homes.get(name)? {
+        match self.state.get(layout::home_key(name).as_slice())? {
             Some(row) => Ok(HomeRow::decode(row.value())?),
-            None => {
-                let number = u32::try_from(self.homes.len()?);
-                let number = number.map_err(|_| StoreError::Full("no more homes can be numbered".into()))?;
-                Ok(HomeRow { number, version: 0 })
-            }
+            None => Ok(HomeRow { number: self.homes()?, version: 0 }),
         }
+    }
+
+    /// How many homes there are.
+    fn homes(&self) -> Result<u32, Failure> {
+        match self.state.get(HOMES_KEY)? {
+            Some(count) => Ok(layout::decode_u32(count.value(), "the number of homes")?),
+            None => Ok(0),
+        }
+    }
+
+    fn save_home(&mut self, name: &[u8], row: HomeRow) -> Result<(), Failure> {
+        let before = self.state.insert(layout::home_key(name).as_slice(), row.encode().as_slice())?.is_some();
+        if !before {
+            let count = row.number.checked_add(1);
+            let count = count.ok_or_else(|| StoreError::Full("no more homes can be numbered".into()))?;
+            self.state.insert(HOMES_KEY, count.to_be_bytes().as_slice())?;
+        }
+        Ok(())
     }
 
     /// Everything that can be refused comes before the first write.
     fn attempt(&mut self, name: &[u8], row: &mut HomeRow, commit: &Commit) -> Result<CommitOutcome, Failure> {
-        let view = View::new(&self.entries, &self.spaces, *row, usize::MAX);
+        let view = View::new(&self.entries, &self.state, *row, usize::MAX);
         if let Some(guard) = view.first_failed(&commit.guards)? {
             return Ok(CommitOutcome::Conflict { guard });
         }
@@ -150,7 +152,7 @@ impl<'t> Batch<'t> {
 
     fn write(&mut self, name: &[u8], row: HomeRow, effects: Vec<Effect>, changes: &[Change]) -> Result<(), Failure> {
         self.wrote = true;
-        self.homes.insert(name, row.encode().as_slice())?;
+        self.save_home(name, row)?;
         let mut touched: Option<[u8; SPACE_LEN]> = None;
         for (space, key, value) in effects {
             let key = layout::in_home(row.number, &key);
@@ -165,7 +167,7 @@ impl<'t> Batch<'t> {
             // Writes to one space mostly come together.
             if touched.replace(space) != Some(space) {
                 let key = layout::space_key(row.number, space);
-                self.spaces.insert(key.as_slice(), row.version.to_be_bytes().as_slice())?;
+                self.state.insert(key.as_slice(), row.version.to_be_bytes().as_slice())?;
             }
         }
         for change in changes {

@@ -4,7 +4,7 @@
 use super::*;
 use parking_lot::Mutex;
 use redb::StorageBackend;
-use rome_core::store::{Read, Write};
+use rome_core::store::{LaneTicket, Read, Write};
 use std::io;
 
 /// A file in memory with a given room, which survives being closed and opened.
@@ -116,14 +116,18 @@ async fn a_failing_disk_leaves_a_commit_undetermined() {
     let home = HomeId::new("h");
     store.commit(&home, put(1)).await.unwrap();
     disk.0.lock().fails = true;
-    let lost = store.commit(&home, put(2)).await.unwrap_err();
-    assert!(matches!(lost, StoreError::Undetermined { .. }), "{lost:?}");
+    let ticket = |sequence| Some(LaneTicket { client: 1, lane: 0, sequence });
+    let lost = Commit { ticket: ticket(1), ..put(2) };
+    let error = store.commit(&home, lost.clone()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Undetermined { .. }), "{error:?}");
     let refused = store.commit(&home, put(3)).await.unwrap_err();
     assert!(
         matches!(refused, StoreError::Unavailable { .. }),
         "nothing can be sent to a disk that is gone: {refused:?}"
     );
     disk.0.lock().fails = false;
-    store.commit(&home, put(4)).await.expect("the disk is back");
+    let error = store.commit(&home, lost).await.unwrap_err();
+    assert!(matches!(error, StoreError::Undetermined { .. }), "a resend can't know better: {error:?}");
+    store.commit(&home, Commit { ticket: ticket(2), ..put(4) }).await.expect("the disk is back");
     assert!(has(&store, 1).await && has(&store, 4).await && !has(&store, 3).await);
 }

@@ -3,33 +3,35 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `rome` | `format` | the format's number as text |
-//! | `homes` | home name | home number u32, version u64 |
+//! | `state` | `n` | number of homes u32 |
+//! | `state` | `h`, home name | home number u32, version u64 |
+//! | `state` | `s`, home number, space | version u64 of the last commit that wrote or deleted there |
 //! | `entries` | home number, key | version u64, value |
-//! | `spaces` | home number, space | version u64 of the last commit that wrote or deleted there |
-//! | `lanes` | home number, client u128, lane u32 | sequence u64, outcome tag u8, outcome argument u64 |
 //! | `streams` | home number, stream | number of kept events u64, version u64 of the newest trimmed event |
 //! | `events` | home number, stream length u32, stream, version u64 | payload |
 //!
-//! Homes are numbered in the order of their first commit and never removed.
+//! Homes are numbered in the order of their first commit and never removed. What each commit changes beside its own entries is one small table, so
+//! that a commit writes few pages.
 
 use redb::TableDefinition;
-use rome_core::store::{CommitOutcome, KeyRange, LaneTicket, SPACE_LEN, StoreError, Version};
+use rome_core::store::{KeyRange, SPACE_LEN, StoreError, Version};
 
 /// A table of byte strings.
 pub(crate) type Bytes2 = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 pub(crate) const META: Bytes2 = TableDefinition::new("rome");
-pub(crate) const HOMES: Bytes2 = TableDefinition::new("homes");
+pub(crate) const STATE: Bytes2 = TableDefinition::new("state");
 pub(crate) const ENTRIES: Bytes2 = TableDefinition::new("entries");
-pub(crate) const SPACES: Bytes2 = TableDefinition::new("spaces");
-pub(crate) const LANES: Bytes2 = TableDefinition::new("lanes");
 pub(crate) const STREAMS: Bytes2 = TableDefinition::new("streams");
 pub(crate) const EVENTS: Bytes2 = TableDefinition::new("events");
 
 /// The key of the format's number in [`META`].
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
 /// The format that this program reads and writes.
-pub(crate) const FORMAT: &[u8] = b"1";
+pub(crate) const FORMAT: &[u8] = b"2";
+
+/// The key of the number of homes in [`STATE`].
+pub(crate) const HOMES_KEY: &[u8] = b"n";
 
 /// A home's row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,29 +73,6 @@ impl StreamRow {
     }
 }
 
-/// A lane's last sequence and outcome.
-pub(crate) fn encode_lane(sequence: u64, outcome: CommitOutcome) -> Vec<u8> {
-    let (tag, argument) = match outcome {
-        CommitOutcome::Committed { version } => (0, version),
-        CommitOutcome::Conflict { guard } => (1, guard as u64),
-        CommitOutcome::OutOfBounds { write } => (2, write as u64),
-    };
-    [&sequence.to_be_bytes()[..], &[tag], &argument.to_be_bytes()].concat()
-}
-
-pub(crate) fn decode_lane(bytes: &[u8]) -> Result<(u64, CommitOutcome), StoreError> {
-    let (sequence, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| corrupt("a lane"))?;
-    let (tag, argument) = rest.split_first().ok_or_else(|| corrupt("a lane"))?;
-    let argument = decode_u64(argument, "a lane")?;
-    let outcome = match tag {
-        0 => CommitOutcome::Committed { version: argument },
-        1 => CommitOutcome::Conflict { guard: argument as usize },
-        2 => CommitOutcome::OutOfBounds { write: argument as usize },
-        _ => return Err(corrupt("a lane")),
-    };
-    Ok((u64::from_be_bytes(*sequence), outcome))
-}
-
 /// A stored entry's version and value.
 pub(crate) fn split_entry(bytes: &[u8]) -> Result<(Version, &[u8]), StoreError> {
     let (version, value) = bytes.split_first_chunk::<8>().ok_or_else(|| corrupt("an entry"))?;
@@ -106,6 +85,10 @@ pub(crate) fn encode_entry(version: Version, value: &[u8]) -> Vec<u8> {
 
 pub(crate) fn decode_u64(bytes: &[u8], what: &str) -> Result<u64, StoreError> {
     bytes.try_into().map(u64::from_be_bytes).map_err(|_| corrupt(what))
+}
+
+pub(crate) fn decode_u32(bytes: &[u8], what: &str) -> Result<u32, StoreError> {
+    bytes.try_into().map(u32::from_be_bytes).map_err(|_| corrupt(what))
 }
 
 /// The length of the home number before each key.
@@ -121,12 +104,14 @@ pub(crate) fn range_in_home(home: u32, range: &KeyRange) -> (Vec<u8>, Vec<u8>) {
     (in_home(home, &range.from), in_home(home, &range.to))
 }
 
-pub(crate) fn space_key(home: u32, space: [u8; SPACE_LEN]) -> Vec<u8> {
-    in_home(home, &space)
+/// The key of a home's row in [`STATE`].
+pub(crate) fn home_key(name: &[u8]) -> Vec<u8> {
+    [b"h", name].concat()
 }
 
-pub(crate) fn lane_key(home: u32, ticket: &LaneTicket) -> Vec<u8> {
-    in_home(home, &[&ticket.client.to_be_bytes()[..], &ticket.lane.to_be_bytes()].concat())
+/// The key of a space's version in [`STATE`].
+pub(crate) fn space_key(home: u32, space: [u8; SPACE_LEN]) -> Vec<u8> {
+    [b"s", &home.to_be_bytes()[..], &space].concat()
 }
 
 /// The key of a stream's event; those of one stream lie together in the order of versions.

@@ -17,6 +17,7 @@ mod batch;
 mod error;
 #[cfg(test)]
 mod faults;
+mod lanes;
 mod layout;
 mod shared;
 mod view;
@@ -25,7 +26,8 @@ mod writer;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use layout::{ENTRIES, EVENTS, FORMAT, FORMAT_KEY, HOMES, LANES, META, SPACES, STREAMS};
+use lanes::Lanes;
+use layout::{ENTRIES, EVENTS, FORMAT, FORMAT_KEY, META, STATE, STREAMS};
 use redb::{Database, ReadableTable, TableHandle};
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, Durability, HomeId, ReadOutcome, ReadRequest, Store, StoreError, Version,
@@ -88,7 +90,14 @@ impl EmbeddedStore {
         let database = opener()?;
         let shared = Arc::new(Shared::new(Snapshot::of(&database)?));
         let (sender, jobs) = mpsc::channel();
-        let writer = Writer { database: Some(database), opener, shared: shared.clone(), durability, jobs };
+        let writer = Writer {
+            database: Some(database),
+            opener,
+            shared: shared.clone(),
+            durability,
+            jobs,
+            lanes: Lanes::default(),
+        };
         let thread = std::thread::Builder::new().name("rome-embedded".into());
         let writer = thread.spawn(move || writer.run()).map_err(|error| error::unavailable(error.to_string()))?;
         let capabilities = Capabilities {
@@ -143,7 +152,7 @@ fn prepare(database: &Database, path: &Path) -> Result<(), StoreError> {
             }
         }
     }
-    for table in [HOMES, ENTRIES, SPACES, LANES, STREAMS, EVENTS] {
+    for table in [STATE, ENTRIES, STREAMS, EVENTS] {
         transaction.open_table(table).map_err(error::table)?;
     }
     transaction.commit().map_err(error::commit)

@@ -5,7 +5,7 @@
 //! microseconds once for each batch instead of once for each read.
 
 use crate::error;
-use crate::layout::{ENTRIES, EVENTS, HOMES, HomeRow, SPACES, STREAMS};
+use crate::layout::{ENTRIES, EVENTS, HomeRow, STATE, STREAMS, home_key};
 use crate::view::{Stop, View};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -20,9 +20,8 @@ type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// The state after some batch.
 pub(crate) struct Snapshot {
-    homes: Rows,
+    state: Rows,
     entries: Rows,
-    spaces: Rows,
     pub streams: Rows,
     pub events: Rows,
 }
@@ -31,18 +30,12 @@ impl Snapshot {
     pub fn of(database: &Database) -> Result<Self, StoreError> {
         let transaction = database.begin_read().map_err(error::transaction)?;
         let open = |table| transaction.open_table(table).map_err(error::table);
-        Ok(Self {
-            homes: open(HOMES)?,
-            entries: open(ENTRIES)?,
-            spaces: open(SPACES)?,
-            streams: open(STREAMS)?,
-            events: open(EVENTS)?,
-        })
+        Ok(Self { state: open(STATE)?, entries: open(ENTRIES)?, streams: open(STREAMS)?, events: open(EVENTS)? })
     }
 
     /// A home's row; `None` before its first commit.
     pub fn home(&self, home: &HomeId) -> Result<Option<HomeRow>, StoreError> {
-        match self.homes.get(home.as_str().as_bytes()).map_err(error::storage)? {
+        match self.state.get(home_key(home.as_str().as_bytes()).as_slice()).map_err(error::storage)? {
             Some(row) => HomeRow::decode(row.value()).map(Some),
             None => Ok(None),
         }
@@ -52,7 +45,7 @@ impl Snapshot {
         // No home has this number, so that nothing is found in it.
         let unborn = HomeRow { number: u32::MAX, version: 0 };
         let home = self.home(home)?.unwrap_or(unborn);
-        View::new(&self.entries, &self.spaces, home, allowance).read(request)
+        View::new(&self.entries, &self.state, home, allowance).read(request)
     }
 }
 

@@ -34,15 +34,15 @@ impl From<StorageError> for Stop {
 /// A home as it stands in two tables.
 pub(crate) struct View<'a, T> {
     entries: &'a T,
-    spaces: &'a T,
+    state: &'a T,
     home: HomeRow,
     allowance: Cell<usize>,
 }
 
 impl<'a, T: ReadableTable<&'static [u8], &'static [u8]>> View<'a, T> {
     /// `allowance`: how many entries may be looked at before [`Stop::Exhausted`].
-    pub fn new(entries: &'a T, spaces: &'a T, home: HomeRow, allowance: usize) -> Self {
-        Self { entries, spaces, home, allowance: Cell::new(allowance) }
+    pub fn new(entries: &'a T, state: &'a T, home: HomeRow, allowance: usize) -> Self {
+        Self { entries, state, home, allowance: Cell::new(allowance) }
     }
 
     pub fn read(&self, request: &ReadRequest) -> Result<ReadOutcome, Stop> {
@@ -128,17 +128,19 @@ impl<'a, T: ReadableTable<&'static [u8], &'static [u8]>> View<'a, T> {
             Guard::Absent(key) => self.version_of(key)?.is_none(),
             Guard::Present(key) => self.version_of(key)?.is_some(),
             Guard::Range { range, since, count } => {
-                (*count > 0 && self.space_rested(range, *since)?) || self.holds_exactly(range, *since, *count)?
+                let rested = *count > 0 && self.space_version(range)?.is_some_and(|version| version <= *since);
+                rested || self.holds_exactly(range, *since, *count)?
             }
+            Guard::Unchanged { range, since } => self.space_version(range)?.is_none_or(|version| version <= *since),
         })
     }
 
-    /// Whether nothing was written or deleted in the range's whole space: the usual case, in constant time.
-    fn space_rested(&self, range: &KeyRange, since: Version) -> Result<bool, Stop> {
+    /// The last commit that wrote or deleted anything in the range's whole space: mostly it answers a guard in constant time.
+    fn space_version(&self, range: &KeyRange) -> Result<Option<Version>, Stop> {
         let key = layout::space_key(self.home.number, rules::space_of_range(range)?);
-        match self.spaces.get(key.as_slice())? {
-            Some(version) => Ok(layout::decode_u64(version.value(), "a space")? <= since),
-            None => Ok(false),
+        match self.state.get(key.as_slice())? {
+            Some(version) => Ok(Some(layout::decode_u64(version.value(), "a space")?)),
+            None => Ok(None),
         }
     }
 

@@ -9,6 +9,7 @@
 
 use crate::batch::{Batch, Failure};
 use crate::error;
+use crate::lanes::Lanes;
 use crate::shared::{Shared, Snapshot, guarded};
 use redb::Database;
 use rome_core::store::rules;
@@ -44,6 +45,7 @@ pub(crate) struct Writer {
     pub shared: Arc<Shared>,
     pub durability: Durability,
     pub jobs: Receiver<Job>,
+    pub lanes: Lanes,
 }
 
 impl Writer {
@@ -102,6 +104,11 @@ impl Writer {
     /// Whether the batch wrote anything.
     fn batch(&mut self, jobs: Vec<Job>) -> bool {
         let applied = guarded(|| self.apply(&jobs));
+        match &applied {
+            Ok(_) => self.lanes.keep(),
+            Err(StoreError::Undetermined { .. }) => self.lanes.lose(),
+            Err(_) => self.lanes.forget(),
+        }
         let wrote = matches!(applied, Ok((_, true)));
         match applied {
             Ok((outcomes, _)) => {
@@ -142,7 +149,7 @@ impl Writer {
             _ => redb::Durability::None,
         };
         transaction.set_durability(durability).map_err(|error| error::unavailable(error.to_string()))?;
-        let mut batch = Batch::new(&transaction)?;
+        let mut batch = Batch::new(&transaction, &mut self.lanes)?;
         let mut outcomes = Vec::with_capacity(jobs.len());
         for job in jobs {
             outcomes.push(match batch.apply(&job.home, &job.commit) {

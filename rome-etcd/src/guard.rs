@@ -7,7 +7,7 @@
 //! | version | `mod_revision` of the key equals it (a missing key has 0, and no key has version 0) |
 //! | absent, present | `create_revision` of the key is 0, above 0 |
 //! | range, `count: 0` | `create_revision` = 0 over the range: true only where no key exists |
-//! | range | `mod_revision` < `since + 1` over the range's data **and** over its tombstones, **and** no gc floor lies above `since` |
+//! | range, unchanged | `mod_revision` < `since + 1` over the range's data **and** over its tombstones, **and** no gc floor lies above `since` |
 //!
 //! etcd's comparison over a range holds when it holds for every key that exists, so a deleted key can't fail it: hence
 //! the tombstones. The sweeper that removes tombstones first raises the gc floor (in the same transaction), so a guard
@@ -71,7 +71,8 @@ pub(crate) fn compile(keys: &Keyspace, guards: &[Guard]) -> Comparisons {
             Guard::Range { range, count: 0, .. } => {
                 all.push_interval(keys.data_range(range), |key| Compare::create_revision(key, CompareOp::Equal, 0));
             }
-            Guard::Range { range, since, .. } => {
+            Guard::Unchanged { range, .. } if range.is_empty() => {}
+            Guard::Range { range, since, .. } | Guard::Unchanged { range, since } => {
                 let beyond = revision(since.saturating_add(1));
                 all.push_interval(keys.data_range(range), |key| Compare::mod_revision(key, CompareOp::Less, beyond));
                 all.push_interval(keys.tombstone_range(range), |key| {
@@ -99,35 +100,45 @@ impl Comparisons {
     }
 }
 
-/// The read that tells whether a guard holds; none for a range that can hold nothing.
-pub(crate) fn probe(keys: &Keyspace, guard: &Guard) -> Option<Get> {
+/// The reads that tell whether a guard holds; none for a range that can hold nothing.
+pub(crate) fn probes(keys: &Keyspace, guard: &Guard) -> Vec<Get> {
     match guard {
         Guard::Version { key, .. } | Guard::Absent(key) | Guard::Present(key) => {
-            Some(Get { key: keys.data(key), options: GetOptions::new().with_keys_only(), limit: 1 })
+            vec![Get { key: keys.data(key), options: GetOptions::new().with_keys_only(), limit: 1 }]
         }
-        Guard::Range { range, .. } if range.is_empty() => None,
-        Guard::Range { range, since, count } => {
+        Guard::Range { range, .. } | Guard::Unchanged { range, .. } if range.is_empty() => vec![],
+        Guard::Range { range, count: 0, .. } => {
             let Interval { from, to } = keys.data_range(range);
-            let options = GetOptions::new().with_range(to);
-            let options = match count {
-                0 => options.with_count_only(),
-                // What is newer than `since`, one key of it; the answer's count is the range's, whatever the filter.
-                _ => options.with_min_mod_revision(revision(since.saturating_add(1))).with_keys_only(),
-            };
-            Some(Get { key: from, options, limit: 1 })
+            vec![Get { key: from, options: GetOptions::new().with_range(to).with_count_only(), limit: 1 }]
+        }
+        // The answer's count is the range's, whatever the filter.
+        Guard::Range { range, since, .. } => vec![newer(keys.data_range(range), *since)],
+        Guard::Unchanged { range, since } => {
+            vec![
+                newer(keys.data_range(range), *since),
+                newer(keys.tombstone_range(range), *since),
+                newer(keys.gc_floors_above(*since), 0),
+            ]
         }
     }
 }
 
-/// Whether a guard holds, by the answer to its probe.
-pub(crate) fn holds(guard: &Guard, answer: Option<&GetResponse>) -> bool {
-    let count = answer.map_or(0, GetResponse::count);
-    let kvs = answer.map_or(&[][..], GetResponse::kvs);
+/// One key of an interval that was written after `since`, if there is any.
+fn newer(interval: Interval, since: Version) -> Get {
+    let options = GetOptions::new().with_range(interval.to).with_keys_only();
+    let options = options.with_min_mod_revision(revision(since.saturating_add(1)));
+    Get { key: interval.from, options, limit: 1 }
+}
+
+/// Whether a guard holds, by the answers to its probes.
+pub(crate) fn holds(guard: &Guard, answers: &[&GetResponse]) -> bool {
+    let count = answers.first().map_or(0, |answer| answer.count());
+    let mut kvs = answers.iter().flat_map(|answer| answer.kvs());
     match guard {
-        Guard::Version { version, .. } => kvs.first().is_some_and(|kv| kv.mod_revision() == revision(*version)),
-        Guard::Absent(_) => kvs.is_empty(),
-        Guard::Present(_) => !kvs.is_empty(),
-        Guard::Range { count: wanted, .. } => kvs.is_empty() && i64::try_from(*wanted) == Ok(count),
+        Guard::Version { version, .. } => kvs.next().is_some_and(|kv| kv.mod_revision() == revision(*version)),
+        Guard::Absent(_) | Guard::Unchanged { .. } => kvs.next().is_none(),
+        Guard::Present(_) => kvs.next().is_some(),
+        Guard::Range { count: wanted, .. } => kvs.next().is_none() && i64::try_from(*wanted) == Ok(count),
     }
 }
 
@@ -136,6 +147,7 @@ pub(crate) fn holds(guard: &Guard, answer: Option<&GetResponse>) -> bool {
 pub(crate) fn oldest_range(guards: &[Guard]) -> Option<usize> {
     let since = |guard: &Guard| match guard {
         Guard::Range { since, count, .. } if *count > 0 => Some(*since),
+        Guard::Unchanged { since, .. } => Some(*since),
         _ => None,
     };
     guards.iter().enumerate().filter_map(|(index, guard)| Some((since(guard)?, index))).min().map(|(_, index)| index)

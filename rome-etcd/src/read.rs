@@ -8,7 +8,7 @@
 
 use crate::connection::Connection;
 use crate::errors::Failure;
-use crate::guard::{holds, probe, revision};
+use crate::guard::{holds, probes, revision};
 use crate::keyspace::{Interval, Keyspace};
 use crate::limits::CAPABILITIES;
 use crate::page::PageSizes;
@@ -29,17 +29,20 @@ pub(crate) async fn first_failing(
     guards: &[Guard],
     at: Option<i64>,
 ) -> Result<Option<usize>, Failure> {
-    let probes: Vec<_> = guards.iter().map(|guard| probe(keys, guard)).collect();
+    let probes: Vec<_> = guards.iter().map(|guard| probes(keys, guard)).collect();
     let state = read_state(connection, probes.iter().flatten().cloned().collect(), at).await?;
     Ok(failing(guards, &probes, &mut state.answers.iter()))
 }
 
 fn failing<'a>(
     guards: &[Guard],
-    probes: &[Option<Get>],
+    probes: &[Vec<Get>],
     answers: &mut impl Iterator<Item = &'a GetResponse>,
 ) -> Option<usize> {
-    let held = |(guard, probe): (&Guard, &Option<Get>)| holds(guard, probe.as_ref().and_then(|_| answers.next()));
+    let held = |(guard, probes): (&Guard, &Vec<Get>)| {
+        let answers: Vec<_> = answers.by_ref().take(probes.len()).collect();
+        holds(guard, &answers)
+    };
     guards.iter().zip(probes).map(held).position(|held| !held)
 }
 
@@ -61,9 +64,9 @@ pub(crate) async fn read(
     request: &ReadRequest,
 ) -> Result<ReadOutcome, StoreError> {
     rules::check_read(request, &CAPABILITIES)?;
-    let probes: Vec<_> = request.guards.iter().map(|guard| probe(keys, guard)).collect();
+    let probes: Vec<_> = request.guards.iter().map(|guard| probes(keys, guard)).collect();
     let reads: Vec<_> = request.reads.iter().map(|read| compile(pages, keys, read, request.limits)).collect();
-    let mut gets: Vec<_> = probes.iter().chain(&reads).flatten().cloned().collect();
+    let mut gets: Vec<_> = probes.iter().flatten().chain(reads.iter().flatten()).cloned().collect();
     if gets.is_empty() {
         gets.push(nothing(keys));
     }

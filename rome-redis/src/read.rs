@@ -138,6 +138,9 @@ pub(crate) fn append_guards(cmd: &mut Cmd, orders: &mut Orders, guards: &[Guard]
                 orders.append_range(cmd, range)?;
                 cmd.arg(&since.to_be_bytes()[..]).arg(*count)
             }
+            Guard::Unchanged { range, since } => {
+                cmd.arg("u").arg(&space_of_range(range)?[..]).arg(&since.to_be_bytes()[..])
+            }
         };
     }
     Ok(())

@@ -195,7 +195,7 @@ async fn changes() {
         if let Some(difference) = difference(&rome, &postgres, false, any_violation) {
             findings.add(&change, &difference);
         }
-        for table in ["p", "c", "cascading", "nulling"] {
+        for table in ["p", "c", "cascading", "nulling", "falling"] {
             let (rome, postgres) = pair.both(&format!("SELECT * FROM {table} ORDER BY id")).await;
             if let Some(difference) = difference(&rome, &postgres, true, false) {
                 findings.add(&format!("{change}; {table}"), &difference);

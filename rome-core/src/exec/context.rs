@@ -5,7 +5,7 @@ use super::expr::Expr;
 use super::functions::{CallContext, time_ordered};
 use super::node::Node;
 use super::operators::{Operator, build, page_limits};
-use crate::catalog::{Column, SchemaView, TableId};
+use crate::catalog::{Column, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::txn::Txn;
 use crate::value::Value;
@@ -23,6 +23,18 @@ pub trait NumberSource: Send + Sync {
     /// 22003 where the sequence is used up, and the store's errors.
     async fn next(&self, table: TableId, column: &Column, count: usize) -> Result<Vec<i64>>;
 }
+
+/// What a table asks of its rows, bound over a row of all its columns.
+#[derive(Clone, Debug, Default)]
+pub struct RowRules {
+    /// The checks with their names.
+    pub checks: Vec<(String, Expr)>,
+    /// The defaults by position, over no row.
+    pub defaults: Vec<Option<Expr>>,
+}
+
+/// Binds the rules of a table that the plan does not carry: one whose rows change because a foreign key's action reaches them.
+pub type BindRules = fn(&Table) -> Result<RowRules>;
 
 /// Limits on one statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +112,8 @@ pub struct ExecContext<'t> {
     pub calls: CallContext,
     /// Numbers for identity columns.
     pub numbers: Arc<dyn NumberSource>,
+    /// Rules of tables that the plan does not carry.
+    pub rules: BindRules,
     /// Limits.
     pub limits: Limits,
     /// What was done so far.
@@ -119,6 +133,7 @@ impl<'t> ExecContext<'t> {
         params: Arc<[Value]>,
         calls: CallContext,
         numbers: Arc<dyn NumberSource>,
+        rules: BindRules,
     ) -> Self {
         Self {
             txn,
@@ -126,6 +141,7 @@ impl<'t> ExecContext<'t> {
             params,
             calls,
             numbers,
+            rules,
             limits: Limits::default(),
             statistics: Statistics::default(),
             outer: vec![],

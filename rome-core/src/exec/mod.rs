@@ -10,4 +10,4 @@ pub mod keys;
 pub mod node;
 pub mod operators;
 
-pub use context::{ExecContext, NumberSource, open, run};
+pub use context::{BindRules, ExecContext, NumberSource, RowRules, open, run};

@@ -1,8 +1,9 @@
 //! INSERT, UPDATE and DELETE.
 
-use super::logical::{BoundDelete, BoundInsert, BoundUpdate, Rel};
+use super::logical::{BoundDelete, BoundInsert, BoundRules, BoundUpdate, Rel};
 use super::relation::{Planner, Wanted};
 use crate::error::{Error, Result};
+use crate::exec::RowRules;
 use crate::exec::expr::{ColId, Expr};
 use crate::exec::node::{Assignment, Change, ConflictUpdate, Delete, Insert, Node, OnConflict, OutputColumn, Update};
 
@@ -24,6 +25,13 @@ fn defaults(planner: &Planner, defaults: &[Option<Expr>]) -> Result<Vec<Option<E
 
 fn checks(planner: &Planner, checks: &[(String, Expr)], row: &[ColId]) -> Result<Vec<(String, Expr)>> {
     checks.iter().map(|(name, check)| Ok((name.clone(), planner.resolve(check.clone(), row)?))).collect()
+}
+
+pub(super) fn rules(rules: &BoundRules) -> Result<RowRules> {
+    let planner = Planner::default();
+    let checks = checks(&planner, &rules.checks, &rules.row)?;
+    let defaults = defaults(&planner, &rules.defaults)?;
+    closed(&planner, RowRules { checks, defaults })
 }
 
 fn assignments(

@@ -226,6 +226,17 @@ pub struct BoundUpdate {
     pub returning: Option<Vec<(Expr, OutputColumn)>>,
 }
 
+/// What a table asks of its rows, as bound without a statement.
+#[derive(Clone, Debug)]
+pub struct BoundRules {
+    /// Ids of the row's columns, by position.
+    pub row: Vec<ColId>,
+    /// The checks with their names, over `row`.
+    pub checks: Vec<(String, Expr)>,
+    /// The defaults by position, over no row.
+    pub defaults: Vec<Option<Expr>>,
+}
+
 /// DELETE as bound.
 #[derive(Clone, Debug)]
 pub struct BoundDelete {

@@ -17,8 +17,9 @@ mod subquery;
 pub use explain::{StoreTraits, explain_change, explain_query};
 
 use crate::error::{Error, Result};
+use crate::exec::RowRules;
 use crate::exec::node::{Change, Node, OutputColumn};
-use logical::{BoundDelete, BoundInsert, BoundUpdate, Query};
+use logical::{BoundDelete, BoundInsert, BoundRules, BoundUpdate, Query};
 use relation::Planner;
 
 /// Plans a query: a node whose rows are the query's output columns.
@@ -56,4 +57,12 @@ pub fn plan_update(update: &BoundUpdate) -> Result<(Change, Vec<OutputColumn>)> 
 /// As [`plan_query`].
 pub fn plan_delete(delete: &BoundDelete) -> Result<(Change, Vec<OutputColumn>)> {
     change::delete(delete)
+}
+
+/// Resolves the rules of a table against its rows.
+///
+/// # Errors
+/// As [`plan_query`].
+pub fn plan_rules(rules: &BoundRules) -> Result<RowRules> {
+    change::rules(rules)
 }

@@ -6,7 +6,8 @@ use super::names;
 use super::parse::syntax_error;
 use super::scope::{Clause, Namespace, Relation, Scope, ScopeColumn};
 use super::select::Unknowns;
-use super::target::{assign_to, checks, defaults, is_default, target_namespace, target_position};
+use super::stored::{bind_checks, bind_defaults};
+use super::target::{assign_to, is_default, target_namespace, target_position};
 use crate::catalog::{ColumnId, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::expr::{ColId, Expr};
@@ -51,8 +52,8 @@ impl<'a> Binder<'a> {
         };
         let returning = self.returning(insert.returning.as_ref(), target_namespace(&table, &row, alias))?;
         Ok(BoundInsert {
-            defaults: defaults(&table)?,
-            checks: checks(&table, &row)?,
+            defaults: bind_defaults(&table)?,
+            checks: bind_checks(&table, &row)?,
             targets: rows.targets,
             source: rows.query,
             default_marks: rows.default_marks,

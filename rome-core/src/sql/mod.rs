@@ -49,7 +49,7 @@ mod update;
 mod walk;
 
 pub use parse::{ParseLimits, parse};
-pub use stored::{bind_check, bind_default};
+pub use stored::{bind_check, bind_default, bind_rules};
 
 use crate::catalog::{SchemaView, Table};
 use crate::error::{Error, Result, SqlState};

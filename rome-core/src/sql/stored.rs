@@ -7,6 +7,7 @@ use super::{Binder, coerce, parse};
 use crate::catalog::{Column, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::expr::{ColId, Expr};
+use crate::plan::logical::BoundRules;
 use crate::value::DataType;
 use sqlparser::ast::{self, BinaryOperator, SelectItem, SetExpr, Statement};
 use std::sync::Arc;
@@ -26,6 +27,28 @@ pub fn bind_default(column: &Column) -> Result<Option<Expr>> {
 /// Where the text is no condition over the columns.
 pub fn bind_check(text: &str, table: &Table, row: &[ColId]) -> Result<Expr> {
     check_over(text, table_relation(table, row, None)).map(|(expr, _)| expr)
+}
+
+/// Binds what a table asks of its rows.
+///
+/// # Errors
+/// Where a stored text does not bind.
+pub fn bind_rules(table: &Table) -> Result<BoundRules> {
+    let row: Vec<ColId> = (0..).map(ColId).take(table.columns.len()).collect();
+    let checks = bind_checks(table, &row)?;
+    let defaults = bind_defaults(table)?;
+    Ok(BoundRules { row, checks, defaults })
+}
+
+/// The defaults of a table's columns, by position.
+pub(super) fn bind_defaults(table: &Table) -> Result<Vec<Option<Expr>>> {
+    table.columns.iter().map(bind_default).collect()
+}
+
+/// The checks of a table, over the row of these ids.
+pub(super) fn bind_checks(table: &Table, row: &[ColId]) -> Result<Vec<(String, Expr)>> {
+    let checks = table.checks.iter().map(|check| Ok((check.name.clone(), bind_check(&check.expression, table, row)?)));
+    checks.collect()
 }
 
 /// Binds a default for a column of a type.

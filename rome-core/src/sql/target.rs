@@ -3,7 +3,6 @@
 use super::from::table_relation;
 use super::parse::syntax_error;
 use super::scope::{Clause, Namespace, Scope};
-use super::stored::{bind_check, bind_default};
 use super::{Binder, coerce, names};
 use crate::catalog::Table;
 use crate::error::{Error, Result, SqlState};
@@ -102,17 +101,6 @@ impl<'a> Binder<'a> {
         });
         columns.collect::<Result<_>>().map(Some)
     }
-}
-
-/// The defaults of a table's columns, by position.
-pub(super) fn defaults(table: &Table) -> Result<Vec<Option<Expr>>> {
-    table.columns.iter().map(bind_default).collect()
-}
-
-/// The checks of a table, over the row of these ids.
-pub(super) fn checks(table: &Table, row: &[ColId]) -> Result<Vec<(String, Expr)>> {
-    let checks = table.checks.iter().map(|check| Ok((check.name.clone(), bind_check(&check.expression, table, row)?)));
-    checks.collect()
 }
 
 /// The namespace of the target alone.

@@ -3,7 +3,7 @@
 use super::from::{Source, cross};
 use super::parse::syntax_error;
 use super::scope::{Clause, Namespace, Scope};
-use super::target::{checks, defaults};
+use super::stored::{bind_checks, bind_defaults};
 use super::{Binder, names};
 use crate::catalog::Table;
 use crate::error::{Error, Result};
@@ -41,8 +41,8 @@ impl<'a> Binder<'a> {
         Ok(BoundUpdate {
             source: filtered(target.rel, filter),
             assignments,
-            defaults: defaults(&target.table)?,
-            checks: checks(&target.table, &target.row)?,
+            defaults: bind_defaults(&target.table)?,
+            checks: bind_checks(&target.table, &target.row)?,
             returning,
             row: target.row,
             table: target.table,

@@ -189,8 +189,11 @@ impl Home {
             Guard::Present(key) => self.stored(key).is_some(),
             Guard::Range { range, count: 0, .. } => self.range(range)?.next().is_none(),
             Guard::Range { range, since, count } => {
-                let unchanged = self.spaces.get(&rules::space_of_range(range)?).is_some_and(|s| s.version <= *since);
-                unchanged || self.holds_exactly(range, *since, *count)?
+                let rested = self.spaces.get(&rules::space_of_range(range)?).is_some_and(|s| s.version <= *since);
+                rested || self.holds_exactly(range, *since, *count)?
+            }
+            Guard::Unchanged { range, since } => {
+                self.spaces.get(&rules::space_of_range(range)?).is_none_or(|space| space.version <= *since)
             }
         })
     }

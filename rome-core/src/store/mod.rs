@@ -235,6 +235,15 @@ pub enum Guard {
         /// How many keys it held then.
         count: u64,
     },
+    /// Nothing in the range was inserted, updated or deleted since `since`, however many keys it holds. Coarser than
+    /// [`Guard::Range`]: an engine may as well refuse where anything in the range's space has changed. One such guard stands in for many
+    /// others where a commit would have more than [`Capabilities::max_guards`].
+    Unchanged {
+        /// The interval.
+        range: KeyRange,
+        /// A snapshot at which everything that was read in it was current.
+        since: Version,
+    },
 }
 
 /// One write of a commit. A key is written at most once in a commit.

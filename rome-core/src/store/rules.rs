@@ -83,7 +83,7 @@ pub fn check_commit(commit: &Commit, capabilities: &Capabilities) -> Result<(), 
 pub fn size_bytes(commit: &Commit) -> usize {
     let guard = |guard: &Guard| match guard {
         Guard::Version { key, .. } | Guard::Absent(key) | Guard::Present(key) => key.len(),
-        Guard::Range { range, .. } => range.from.len() + range.to.len(),
+        Guard::Range { range, .. } | Guard::Unchanged { range, .. } => range.from.len() + range.to.len(),
     };
     let write = |write: &Write| match write {
         Write::Put(key, value) => key.len() + value.len(),
@@ -97,7 +97,7 @@ pub fn size_bytes(commit: &Commit) -> usize {
 fn check_guard(guard: &Guard) -> Result<(), StoreError> {
     match guard {
         Guard::Version { key, .. } | Guard::Absent(key) | Guard::Present(key) => space_of(key)?,
-        Guard::Range { range, .. } => space_of_range(range)?,
+        Guard::Range { range, .. } | Guard::Unchanged { range, .. } => space_of_range(range)?,
     };
     Ok(())
 }

@@ -2,8 +2,14 @@
 
 use crate::catalog::TableId;
 use crate::error::{Error, Result};
-use crate::store::{Guard, Key, KeyRange, SPACE_LEN, Version};
+use crate::store::{Entry, Guard, Key, KeyRange, SPACE_LEN, Version};
+use bytes::Bytes;
+use std::cmp::Reverse;
+use std::collections::btree_map;
 use std::collections::{BTreeMap, HashMap};
+
+/// How much of what a transaction has read by key it keeps, in bytes, so that reading it again takes no round trip.
+const KEPT_BYTES: usize = 4 << 20;
 
 /// A range as it was read.
 #[derive(Clone, Debug)]
@@ -13,9 +19,18 @@ struct SeenRange {
     count: u64,
 }
 
+/// A key as it was read.
+#[derive(Clone, Debug)]
+struct SeenPoint {
+    /// `None` is "absent".
+    version: Option<Version>,
+    /// The value, as long as there is room for it.
+    value: Option<Bytes>,
+}
+
 /// What a guard stands for, to word the error when it fails.
 #[derive(Debug)]
-pub(super) enum Meaning {
+enum Meaning {
     /// A table's description has changed.
     Schema(Key),
     /// Something that was read has changed.
@@ -25,7 +40,7 @@ pub(super) enum Meaning {
 }
 
 impl Meaning {
-    pub(super) fn into_error(self) -> Error {
+    fn into_error(self) -> Error {
         match self {
             Self::Schema(key) => Error::schema_changed().with_contended(key),
             Self::Read(key) => Error::serialization_failure().with_contended(key),
@@ -34,11 +49,41 @@ impl Meaning {
     }
 }
 
+/// Guards as a store takes them, and what each stands for.
+#[derive(Debug, Default)]
+pub(super) struct Guards {
+    pub(super) guards: Vec<Guard>,
+    meanings: Vec<Meaning>,
+}
+
+impl Guards {
+    fn push(&mut self, guard: Guard, meaning: Meaning) {
+        self.guards.push(guard);
+        self.meanings.push(meaning);
+    }
+
+    /// The guards for the store; what remains words the failure of one of them.
+    pub(super) fn take(&mut self) -> Vec<Guard> {
+        std::mem::take(&mut self.guards)
+    }
+
+    /// The error for the failure of a guard.
+    pub(super) fn failure(mut self, guard: usize) -> Error {
+        if guard < self.meanings.len() {
+            self.meanings.swap_remove(guard).into_error()
+        } else {
+            Error::serialization_failure()
+        }
+    }
+}
+
 /// Everything that must still hold at commit.
 #[derive(Debug, Default)]
 pub(super) struct GuardList {
     tables: BTreeMap<TableId, (Key, Version, bool)>,
-    points: HashMap<Key, Option<Version>>,
+    points: HashMap<Key, SeenPoint>,
+    /// Bytes of the values that `points` keeps.
+    kept_bytes: usize,
     ranges: Vec<SeenRange>,
     expected: Vec<(Guard, Error)>,
 }
@@ -67,13 +112,17 @@ impl GuardList {
         }
     }
 
-    /// Notes the version at which a key was read.
-    pub(super) fn saw_point(&mut self, key: Key, version: Option<Version>) -> Result<()> {
+    /// Notes what was read under a key.
+    pub(super) fn saw_point(&mut self, key: Key, entry: Option<&Entry>) -> Result<()> {
+        let version = entry.map(|entry| entry.version);
         match self.points.get(&key) {
-            Some(seen) if *seen == version => Ok(()),
+            Some(seen) if seen.version == version => Ok(()),
             Some(_) => Err(Error::serialization_failure().with_contended(key)),
             None => {
-                self.points.insert(key, version);
+                let size = entry.map_or(0, |entry| entry.value.len());
+                let value = entry.filter(|_| self.kept_bytes + size <= KEPT_BYTES).map(|entry| entry.value.clone());
+                self.kept_bytes += value.as_ref().map_or(0, Bytes::len);
+                self.points.insert(key, SeenPoint { version, value });
                 Ok(())
             }
         }
@@ -81,7 +130,19 @@ impl GuardList {
 
     /// The version at which a key was read: `Some(None)` is "absent".
     pub(super) fn point(&self, key: &Key) -> Option<Option<Version>> {
-        self.points.get(key).copied()
+        self.points.get(key).map(|seen| seen.version)
+    }
+
+    /// What another read of a key would answer, where that is known: what was read is guarded, so that it is what the store still holds, or the
+    /// transaction loses anyway.
+    pub(super) fn known(&self, key: &Key) -> Option<Option<Entry>> {
+        match self.points.get(key)? {
+            SeenPoint { version: None, .. } => Some(None),
+            SeenPoint { version: Some(version), value: Some(value) } => {
+                Some(Some(Entry { key: key.clone(), version: *version, value: value.clone(), target: None }))
+            }
+            SeenPoint { value: None, .. } => None,
+        }
     }
 
     pub(super) fn saw_range(&mut self, range: KeyRange, since: Version, count: u64) {
@@ -129,31 +190,94 @@ impl GuardList {
         self.expected.truncate(len);
     }
 
-    /// All guards with what they mean. Schema guards come first, so that a stale description is reported as such.
-    pub(super) fn all(&self, with_expected: bool) -> (Vec<Guard>, Vec<Meaning>) {
-        let size = self.tables.len() + self.points.len() + self.ranges.len() + self.expected.len();
-        let (mut guards, mut meanings) = (Vec::with_capacity(size), Vec::with_capacity(size));
+    /// What was read, with what it means, in at most `limit` guards. Schema guards come first, so that a stale description is
+    /// reported as such. Everything that was read was current at `since`.
+    pub(super) fn of_reads(&self, since: Version, limit: usize) -> Guards {
+        let mut all = Guards::default();
         for (key, version, _) in self.tables.values() {
-            guards.push(Guard::Version { key: key.clone(), version: *version });
-            meanings.push(Meaning::Schema(key.clone()));
+            all.push(Guard::Version { key: key.clone(), version: *version }, Meaning::Schema(key.clone()));
         }
-        for (key, version) in &self.points {
-            guards.push(match version {
+        let coarse = self.coarse_spaces(limit);
+        for (key, SeenPoint { version, .. }) in &self.points {
+            if coarse.contains_key(space(key)) {
+                continue;
+            }
+            let guard = match version {
                 Some(version) => Guard::Version { key: key.clone(), version: *version },
                 None => Guard::Absent(key.clone()),
-            });
-            meanings.push(Meaning::Read(key.clone()));
+            };
+            all.push(guard, Meaning::Read(key.clone()));
         }
         for SeenRange { range, since, count } in &self.ranges {
-            guards.push(Guard::Range { range: range.clone(), since: *since, count: *count });
-            meanings.push(Meaning::Read(range.from.clone()));
-        }
-        if with_expected {
-            for (guard, failure) in &self.expected {
-                guards.push(guard.clone());
-                meanings.push(Meaning::Expected(failure.clone()));
+            if !coarse.contains_key(space(&range.from)) {
+                let guard = Guard::Range { range: range.clone(), since: *since, count: *count };
+                all.push(guard, Meaning::Read(range.from.clone()));
             }
         }
-        (guards, meanings)
+        for range in coarse.into_values() {
+            let meaning = Meaning::Read(range.from.clone());
+            all.push(Guard::Unchanged { range, since }, meaning);
+        }
+        all
     }
+
+    /// As [`GuardList::of_reads`], and the expectations, which are never coarsened.
+    pub(super) fn of_commit(&self, since: Version, limit: usize) -> Guards {
+        let mut all = self.of_reads(since, limit.saturating_sub(self.expected.len()));
+        for (guard, failure) in &self.expected {
+            all.push(guard.clone(), Meaning::Expected(failure.clone()));
+        }
+        all
+    }
+
+    /// The spaces whose reads are guarded by one range that covers them all, since the list would be too long otherwise: those with the most
+    /// guards. The price are conflicts with changes between the keys that were read.
+    fn coarse_spaces(&self, limit: usize) -> HashMap<&[u8], KeyRange> {
+        let mut length = self.tables.len() + self.points.len() + self.ranges.len();
+        if length <= limit {
+            return HashMap::new();
+        }
+        let mut spaces: BTreeMap<&[u8], (usize, &Key, Key)> = BTreeMap::new();
+        let points = self.points.keys().map(|key| (key, successor(key)));
+        let ranges = self.ranges.iter().map(|seen| (&seen.range.from, seen.range.to.clone()));
+        for (from, to) in points.chain(ranges) {
+            match spaces.entry(space(from)) {
+                btree_map::Entry::Vacant(vacant) => {
+                    vacant.insert((1, from, to));
+                }
+                btree_map::Entry::Occupied(occupied) => {
+                    let (guards, first, end) = occupied.into_mut();
+                    *guards += 1;
+                    *first = (*first).min(from);
+                    if *end < to {
+                        *end = to;
+                    }
+                }
+            }
+        }
+        let mut spaces: Vec<_> = spaces.into_iter().collect();
+        spaces.sort_by_key(|(_, (guards, ..))| Reverse(*guards));
+        let mut coarse = HashMap::new();
+        for (space, (guards, from, to)) in spaces {
+            if length <= limit {
+                break;
+            }
+            length -= guards - 1;
+            coarse.insert(space, KeyRange { from: from.clone(), to });
+        }
+        coarse
+    }
+}
+
+/// The space that a key lies in.
+fn space(key: &Key) -> &[u8] {
+    key.get(..SPACE_LEN).unwrap_or_default()
+}
+
+/// The key right behind another.
+fn successor(key: &Key) -> Key {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next.into()
 }

@@ -2,7 +2,7 @@
 
 use super::buffer::WriteBuffer;
 use super::client::{Client, Mode};
-use super::guards::GuardList;
+use super::guards::{GuardList, Guards};
 use super::overlay::{covered_range, overlay_range};
 use crate::catalog::{TableId, schema_version_key};
 use crate::error::{Error, Result, SqlState};
@@ -81,19 +81,20 @@ impl Txn {
     }
 
     /// Reads, in one round trip where the store can, through the transaction's own writes. Everything read is validated (see the
-    /// module's table). [`Read::Follow`] may always be sent. Entries that this transaction wrote have version 0.
+    /// module's table). [`Read::Follow`] may always be sent. Entries that this transaction wrote have version 0. What it has read before is not
+    /// asked for again.
     ///
     /// # Errors
     /// 40001 where what was read before has changed meanwhile, and the store's own errors.
     pub async fn read(&mut self, reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
         let follow_here = !self.client.store().capabilities().follow;
-        // Where each result comes from: the buffer, or a position in the request.
+        // Where each result comes from: what is known already, or a position in the request.
         let mut sources = Vec::with_capacity(reads.len());
         let mut request = Vec::with_capacity(reads.len() + 1);
         for read in &reads {
             match read {
-                Read::Point(key) => match self.writes.get(key) {
-                    Some(own) => sources.push(Err(own_entry(key, own.as_ref()))),
+                Read::Point(key) => match self.known(key) {
+                    Some(entry) => sources.push(Err(ReadResult { entries: entry.into_iter().collect(), more: None })),
                     None => {
                         sources.push(Ok(request.len()));
                         request.push(read.clone());
@@ -115,8 +116,8 @@ impl Txn {
         let mut results = Vec::with_capacity(reads.len());
         for (read, source) in reads.iter().zip(sources) {
             let position = match source {
-                Err(own) => {
-                    results.push(own);
+                Err(known) => {
+                    results.push(known);
                     continue;
                 }
                 Ok(position) => position,
@@ -133,6 +134,14 @@ impl Txn {
         Ok(results)
     }
 
+    /// What a key holds, where this transaction wrote it or has read it before.
+    fn known(&self, key: &Key) -> Option<Option<Entry>> {
+        match self.writes.get(key) {
+            Some(own) => Some(own.as_ref().map(|value| own_entry(key, value))),
+            None => self.guards.known(key),
+        }
+    }
+
     /// Gives index entries the rows they point to: from the buffer where this transaction wrote them, else, where the store does not follow
     /// by itself, by one more read.
     async fn resolve_targets(&mut self, reads: &[Read], results: &mut [ReadResult], limits: ReadLimits) -> Result<()> {
@@ -143,13 +152,12 @@ impl Txn {
             }
             for entry in &mut result.entries {
                 match self.writes.get(&entry.value) {
-                    Some(Some(row)) => {
-                        let target = Entry { key: entry.value.clone(), version: 0, value: row.clone(), target: None };
-                        entry.target = Some(Box::new(target));
-                    }
-                    Some(None) => entry.target = None,
-                    None if entry.target.is_none() => missing.push(Read::Point(entry.value.clone())),
-                    None => {}
+                    Some(own) => entry.target = own.as_ref().map(|row| Box::new(own_entry(&entry.value, row))),
+                    None if entry.target.is_some() => {}
+                    None => match self.guards.known(&entry.value) {
+                        Some(known) => entry.target = known.map(Box::new),
+                        None => missing.push(Read::Point(entry.value.clone())),
+                    },
                 }
             }
         }
@@ -187,17 +195,15 @@ impl Txn {
         let at = if snapshots { self.snapshot } else { None };
         // Every answer must fit the earlier ones: also a transaction that will lose must not see a state that never was.
         let consistent = !snapshots && self.trips.reads > 0;
-        let (guards, mut meanings) = if consistent { self.guards.all(false) } else { Default::default() };
+        let limit = self.client.store().capabilities().max_guards;
+        let mut relied = if consistent { self.guards.of_reads(self.newest, limit) } else { Guards::default() };
         self.trips.reads += 1;
-        let request = ReadRequest { reads, at, guards, limits };
+        let request = ReadRequest { reads, at, guards: relied.take(), limits };
         // The request is needed afterwards to note what was covered; the store takes it by value.
         let covered = request.reads.clone();
         let response = match self.client.store().read(self.client.home(), request).await? {
             ReadOutcome::Answer(response) => response,
-            ReadOutcome::Conflict { guard } if guard < meanings.len() => {
-                return Err(meanings.swap_remove(guard).into_error());
-            }
-            ReadOutcome::Conflict { .. } => return Err(Error::serialization_failure()),
+            ReadOutcome::Conflict { guard } => return Err(relied.failure(guard)),
         };
         if consistent {
             self.guards.rebase(response.snapshot);
@@ -220,12 +226,12 @@ impl Txn {
         }
         for (read, result) in covered.into_iter().zip(&results) {
             match read {
-                Read::Point(key) => self.guards.saw_point(key, result.entries.first().map(|entry| entry.version))?,
+                Read::Point(key) => self.guards.saw_point(key, result.entries.first())?,
                 Read::Range { range, reverse, .. } | Read::Follow { range, reverse, .. } => {
                     let covered = covered_range(&range, reverse, result.more.as_ref());
                     self.guards.saw_range(covered, response.snapshot, result.entries.len() as u64);
                     for target in result.entries.iter().filter_map(|entry| entry.target.as_ref()) {
-                        self.guards.saw_point(target.key.clone(), Some(target.version))?;
+                        self.guards.saw_point(target.key.clone(), Some(target))?;
                     }
                 }
             }
@@ -308,7 +314,7 @@ impl Txn {
                     return Ok(());
                 }
             }
-            Guard::Version { .. } => {}
+            Guard::Version { .. } | Guard::Unchanged { .. } => {}
         }
         self.guards.expect(guard, failure);
         Ok(())
@@ -359,27 +365,20 @@ impl Txn {
         if !self.commits_by_round_trip() {
             return Ok(self.trips);
         }
-        let (guards, mut meanings) = self.guards.all(true);
-        let capabilities = self.client.store().capabilities();
-        if guards.len() > capabilities.max_guards {
+        let limit = self.client.store().capabilities().max_guards;
+        let mut relied = self.guards.of_commit(self.newest, limit);
+        if relied.guards.len() > limit {
             return Err(Error::new(
                 SqlState::PROGRAM_LIMIT_EXCEEDED,
-                format!(
-                    "the transaction relies on {} keys and ranges that it read, above this store's limit of {}",
-                    guards.len(),
-                    capabilities.max_guards
-                ),
+                format!("the transaction relies on {} keys, above this store's limit of {limit}", relied.guards.len()),
             )
-            .with_hint("Read less in a transaction that writes, or split it."));
+            .with_hint("Split the transaction into smaller ones."));
         }
         self.trips.commits += 1;
-        let commit = Commit { guards, writes: self.writes.into_writes(), ..Commit::default() };
+        let commit = Commit { guards: relied.take(), writes: self.writes.into_writes(), ..Commit::default() };
         match self.client.commit(commit).await? {
             CommitOutcome::Committed { .. } => Ok(self.trips),
-            CommitOutcome::Conflict { guard } if guard < meanings.len() => {
-                Err(meanings.swap_remove(guard).into_error())
-            }
-            CommitOutcome::Conflict { .. } => Err(Error::serialization_failure()),
+            CommitOutcome::Conflict { guard } => Err(relied.failure(guard)),
             CommitOutcome::OutOfBounds { .. } => {
                 Err(Error::new(SqlState::NUMERIC_OUT_OF_RANGE, "a counter would leave its bounds"))
             }
@@ -387,9 +386,8 @@ impl Txn {
     }
 }
 
-fn own_entry(key: &Key, own: Option<&Bytes>) -> ReadResult {
-    let entry = own.map(|value| Entry { key: key.clone(), version: 0, value: value.clone(), target: None });
-    ReadResult { entries: entry.into_iter().collect(), more: None }
+fn own_entry(key: &Key, value: &Bytes) -> Entry {
+    Entry { key: key.clone(), version: 0, value: value.clone(), target: None }
 }
 
 fn point_key(read: &Read) -> Option<&Key> {

@@ -87,6 +87,9 @@ local function failing_guard(at, guards)
     elseif kind == 'p' or kind == 'a' then
       holds = not failing and (call('HEXISTS', data, ARGV[at + 1]) == 1) == (kind == 'p')
       at = at + 2
+    elseif kind == 'u' then
+      holds = not failing and space_state(ARGV[at + 1]).version <= number(ARGV[at + 2])
+      at = at + 3
     else
       holds = not failing and range_unchanged(KEYS[tonumber(ARGV[at + 1])], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4],
         number(ARGV[at + 5]), tonumber(ARGV[at + 6]))

@@ -8,8 +8,12 @@ pub fn constrained_tables() -> Vec<String> {
         "CREATE TABLE p (id integer PRIMARY KEY, u integer UNIQUE, name varchar(5) NOT NULL DEFAULT 'none', \
          v integer CHECK (v < 50))",
         "CREATE TABLE c (id integer PRIMARY KEY, p_id integer REFERENCES p (id), k integer, l integer, UNIQUE (k, l))",
-        "CREATE TABLE cascading (id integer PRIMARY KEY, p_id integer NOT NULL REFERENCES p (id) ON DELETE CASCADE)",
-        "CREATE TABLE nulling (id integer PRIMARY KEY, p_id integer REFERENCES p (id) ON DELETE SET NULL, note text)",
+        "CREATE TABLE cascading (id integer PRIMARY KEY, \
+         p_id integer NOT NULL CHECK (p_id <> 8) REFERENCES p (id) ON DELETE CASCADE ON UPDATE CASCADE)",
+        "CREATE TABLE nulling (id integer PRIMARY KEY, p_id integer REFERENCES p (id) ON DELETE SET NULL ON UPDATE CASCADE, \
+         note text, CHECK (p_id IS NOT NULL OR id <> 5))",
+        "CREATE TABLE falling (id integer PRIMARY KEY, \
+         p_id integer DEFAULT 2 CHECK (id <> 3 OR p_id <> 2) REFERENCES p (id) ON DELETE SET DEFAULT ON UPDATE SET DEFAULT)",
     ]
     .map(str::to_owned)
     .to_vec()
@@ -44,7 +48,7 @@ pub fn change(random: &mut Random) -> (String, bool) {
             (format!("INSERT INTO c VALUES ({id}, {p}, {k}, {l}){}", returning(random)), false)
         }
         5 => {
-            let table = *random.pick(&["cascading", "nulling"]);
+            let table = *random.pick(&["cascading", "nulling", "falling"]);
             (format!("INSERT INTO {table} (id, p_id) VALUES ({}, {})", random.below(12), key(random)), false)
         }
         6 => {

@@ -5,9 +5,7 @@ use super::create::indexable;
 use super::expressions::check_condition;
 use super::index::wanted_order;
 use super::{Ddl, made_up_name, quoted, undefined_table};
-use crate::catalog::{
-    Check, ColumnId, ForeignKey, Index, IndexColumn, IndexState, NewForeignKey, ReferentialAction, SchemaView, Table,
-};
+use crate::catalog::{Check, ColumnId, ForeignKey, Index, IndexColumn, IndexState, NewForeignKey, SchemaView, Table};
 use crate::error::{Error, Result, SqlState};
 use std::sync::Arc;
 
@@ -72,9 +70,6 @@ impl Ddl<'_> {
     /// Adds a foreign key to a saved table, and an index on its columns where there is none: deleting a parent must find its children by it.
     /// Existing rows are checked. Returns the new description, not yet saved.
     pub(super) async fn add_foreign_key(&mut self, mut table: Table, new: &NewForeignKey) -> Result<Table> {
-        if [new.on_delete, new.on_update].contains(&ReferentialAction::SetDefault) {
-            return Err(Error::unsupported("ON DELETE or ON UPDATE SET DEFAULT"));
-        }
         let parent = self.catalog.table(&new.parent).ok_or_else(|| undefined_table(&new.parent))?;
         self.txn.use_table(parent.id, parent.version)?;
         let columns = column_ids(&table, &new.columns)?;

@@ -107,12 +107,7 @@ impl RomeTransaction {
                 state.failed = false;
                 Ok(result)
             }
-            Err(error) => {
-                if error.is_schema_change() {
-                    self.engine.refresh_catalog().await?;
-                }
-                Err(error)
-            }
+            Err(error) => Err(self.engine.caught_up(error).await),
         }
     }
 
@@ -280,12 +275,7 @@ impl Transaction for RomeTransaction {
         let State { txn, aftermath, .. } = state.into_inner();
         match txn.commit().await {
             Ok(_) => engine.finish(aftermath).await,
-            Err(error) => {
-                if error.is_schema_change() {
-                    engine.refresh_catalog().await?;
-                }
-                Err(error)
-            }
+            Err(error) => Err(engine.caught_up(error).await),
         }
     }
 

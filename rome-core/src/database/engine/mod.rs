@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use interactive::RomeTransaction;
 use numbers::Numbers;
 use parking_lot::RwLock;
-use statement::StatementCache;
+use statement::{StatementCache, row_rules};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ impl Engine {
     fn context<'t>(&self, txn: &'t mut Txn, catalog: &Arc<Catalog>, params: &[Value]) -> ExecContext<'t> {
         let calls = CallContext::at(chrono::Utc::now());
         let numbers = Arc::clone(&self.numbers) as _;
-        let mut context = ExecContext::new(txn, Arc::clone(catalog) as _, params.into(), calls, numbers);
+        let mut context = ExecContext::new(txn, Arc::clone(catalog) as _, params.into(), calls, numbers, row_rules);
         context.limits.memory_bytes = self.options.query_memory_bytes;
         context
     }

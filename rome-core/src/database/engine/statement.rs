@@ -7,9 +7,10 @@ use super::Engine;
 use crate::catalog::{Catalog, SchemaView, Table};
 use crate::database::ColumnMeta;
 use crate::error::{Error, Result, SqlState};
+use crate::exec::RowRules;
 use crate::exec::node::{Change, Node, OutputColumn};
 use crate::plan::logical::{Bound, Control, SchemaChange};
-use crate::plan::{plan_delete, plan_insert, plan_query, plan_update};
+use crate::plan::{plan_delete, plan_insert, plan_query, plan_rules, plan_update};
 use crate::sql;
 use crate::value::{DataType, Value};
 use parking_lot::Mutex;
@@ -166,6 +167,11 @@ pub(super) fn prepare_one(
         ));
     }
     Ok(Arc::new(plan(bound.bound, bound.tables)?))
+}
+
+/// The rules of a table whose rows a statement changes without naming it.
+pub(super) fn row_rules(table: &Table) -> Result<RowRules> {
+    plan_rules(&sql::bind_rules(table)?)
 }
 
 /// The type of a parameter as far as its value tells: text may stand for anything.

@@ -114,11 +114,20 @@ impl Engine {
         })
     }
 
+    /// Reads the catalog again where an error says that it is too old, and gives the error back.
+    pub(super) async fn caught_up(&self, error: Error) -> Error {
+        if error.is_schema_change()
+            && let Err(failure) = self.refresh_catalog().await
+        {
+            // Whoever hears of the schema change retries, loses again by the old catalog, and comes back here.
+            tracing::debug!(%failure, "the catalog could not be read again");
+        }
+        error
+    }
+
     /// Waits for another attempt, or gives the error back.
     pub(super) async fn again(&self, error: Error, attempts: &mut crate::database::retry::Attempts<'_>) -> Result<()> {
-        if error.is_schema_change() {
-            self.refresh_catalog().await?;
-        }
+        let error = self.caught_up(error).await;
         if attempts.retry_after(Some(&error)).await { Ok(()) } else { Err(error) }
     }
 

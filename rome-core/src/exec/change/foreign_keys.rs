@@ -1,12 +1,12 @@
 //! Foreign keys, from both sides.
 
-use super::MAX_CASCADE_DEPTH;
 use super::constraints::{check_row, key_text};
 use super::delete::delete_rows;
 use super::update::{RowChange, apply_updates};
+use super::{MAX_CASCADE_DEPTH, default_value};
 use crate::catalog::{ColumnId, ForeignKey, IndexState, ReferentialAction, Table};
 use crate::error::{Error, Result, SqlState};
-use crate::exec::context::ExecContext;
+use crate::exec::context::{ExecContext, RowRules};
 use crate::exec::keys::{decode_table_row, key_prefix};
 use crate::store::{Entry, Guard, Key, KeyRange, Read, ReadLimits, ReadResult};
 use crate::value::Value;
@@ -242,6 +242,7 @@ pub(super) async fn rows_left(
         let rows: Vec<Vec<Value>> = rows.into_iter().map(|(row, _)| row).collect();
         return delete_rows(child, &rows, depth, cx).await;
     }
+    let rules = (cx.rules)(child)?;
     let mut changes = Vec::with_capacity(rows.len());
     for (old, new_parent) in rows {
         let mut new = old.clone();
@@ -251,16 +252,27 @@ pub(super) async fn rows_left(
                 (ReferentialAction::Cascade, Some(row)) => {
                     values_of(parent, &[*parent_id], row).pop().unwrap_or(Value::Null)
                 }
+                (ReferentialAction::SetDefault, _) => own_default(child, position, &rules, cx).await?,
                 _ => Value::Null,
             };
             if let Some(slot) = new.get_mut(position) {
                 *slot = value;
             }
         }
-        check_row(child, &new, &[], cx).await?;
+        check_row(child, &new, &rules.checks, cx).await?;
+        let referenced = values_of(child, &key.columns, &new);
+        if action == ReferentialAction::SetDefault && referenced == values_of(child, &key.columns, &old) {
+            // The default is the very parent that is leaving.
+            return Err(missing_parent(child, parent, key, &new));
+        }
         changes.push(RowChange { old, new });
     }
     apply_updates(child, changes, depth, cx).await
+}
+
+async fn own_default(table: &Table, position: usize, rules: &RowRules, cx: &mut ExecContext<'_>) -> Result<Value> {
+    let Some(column) = table.columns.get(position) else { return Ok(Value::Null) };
+    default_value(table, column, rules.defaults.get(position).and_then(Option::as_ref), cx).await
 }
 
 async fn restrict(

@@ -163,6 +163,25 @@ pub async fn a_range_guard_ignores_other_spaces(rig: Rig) {
     assert!(rig.holds(guard).await, "the keys before and at the end");
 }
 
+/// The coarse guard counts nothing and yet sees inserts, updates and deletes, in a commit and in a read; at rest it holds.
+pub async fn an_unchanged_guard_sees_every_change(rig: Rig) {
+    let changes: [fn() -> Write; 4] =
+        [|| put(&key("c"), "1"), || put(&key("d"), "1"), || Write::Delete(key("d")), || add(&key("n"), 1)];
+    for (index, change) in changes.iter().enumerate() {
+        three(&rig).await;
+        let guard = Guard::Unchanged { range: under(""), since: rig.snapshot().await };
+        rig.write(vec![put(&key_in(SPACE + 1, b"c"), "1"), Write::Delete(key_in(SPACE - 1, b"c"))]).await;
+        assert!(rig.holds(guard.clone()).await, "nothing changed in its space");
+        assert!(matches!(read_under(&rig, vec![guard.clone()]).await, ReadOutcome::Answer(_)), "nothing changed");
+        rig.write(vec![change()]).await;
+        assert!(!rig.holds(guard.clone()).await, "change number {index} was missed by a commit");
+        let outcome = read_under(&rig, vec![guard]).await;
+        assert_eq!(outcome, ReadOutcome::Conflict { guard: 0 }, "change number {index} was missed by a read");
+    }
+    let untouched = Guard::Unchanged { range: KeyRange::prefix(&key_in(SPACE + 2, b"")), since: 0 };
+    assert!(rig.holds(untouched).await, "nobody ever wrote there");
+}
+
 async fn read_under(rig: &Rig, guards: Vec<Guard>) -> ReadOutcome {
     let request = ReadRequest { reads: vec![Read::Point(key("a"))], guards, ..ReadRequest::default() };
     rig.store.read(&rig.home, request).await.expect("a guarded read has an outcome")

@@ -156,6 +156,7 @@ macro_rules! __conformance_cases {
             guards::a_range_guard_of_nothing_means_empty,
             guards::a_limited_range_guards_only_what_was_read,
             guards::a_range_guard_ignores_other_spaces,
+            guards::an_unchanged_guard_sees_every_change,
             guards::a_guarded_read_answers_or_conflicts,
             guards::a_guarded_read_sees_range_changes,
             counters::a_counter_begins_at_zero,

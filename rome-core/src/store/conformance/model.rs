@@ -15,6 +15,8 @@ const STEPS: usize = 120;
 #[derive(Default)]
 struct Model {
     entries: Vec<(Key, Version, Bytes)>,
+    /// Every key that was inserted, updated or deleted, and when.
+    changes: Vec<(Key, Version)>,
     /// The newest version of a commit, and of one in each space that changed.
     version: Version,
 }
@@ -86,7 +88,7 @@ impl History {
             CommitOutcome::Conflict { guard } => {
                 let refused = guards.get(guard).unwrap_or_else(|| panic!("{place}: guard {guard} was not sent"));
                 // A range that has not changed may be refused, if only because something near it has.
-                let coarse = matches!(refused, Guard::Range { since, .. } if *since < self.model.version);
+                let coarse = matches!(refused, Guard::Range { since, .. } | Guard::Unchanged { since, .. } if *since < self.model.version);
                 assert!(failed.contains(&guard) || coarse, "{place}: {refused:?} holds and was refused");
             }
             CommitOutcome::OutOfBounds { write } => {
@@ -140,7 +142,10 @@ impl History {
                     Some(last) => range.to = successor(last),
                     None => {}
                 }
-                Guard::Range { range, since, count: found.len() as u64 }
+                match self.rng.random_bool(0.2) {
+                    true => Guard::Unchanged { range, since },
+                    false => Guard::Range { range, since, count: found.len() as u64 },
+                }
             }
         });
     }
@@ -164,6 +169,9 @@ impl Model {
                 self.inside(range).count() as u64 == *count
                     && self.inside(range).all(|(_, version, _)| version <= since)
             }
+            Guard::Unchanged { range, since } => {
+                !self.changes.iter().any(|(key, version)| range.contains(key) && version > since)
+            }
         }
     }
 
@@ -186,6 +194,9 @@ impl Model {
                 Write::Delete(_) => None,
                 Write::Add { key, delta, .. } => Some(Bytes::from(self.sum(key, *delta).to_string())),
             };
+            if value.is_some() || self.get(write.key()).is_some() {
+                self.changes.push((write.key().clone(), version));
+            }
             self.entries.retain(|(key, ..)| key != write.key());
             self.entries.extend(value.map(|value| (write.key().clone(), version, value)));
         }
