@@ -9,12 +9,12 @@ use rome_core::store::{Commit, CommitOutcome, LaneTicket, StoreError, Write};
 
 /// The call of the script for a commit whose streams keep about `stream_len` events.
 pub(crate) fn script(keys: &HomeKeys, commit: &Commit, stream_len: usize) -> Result<Cmd, StoreError> {
-    let mut orders = Orders::new(4);
+    let mut orders = Orders::new(3);
     orders.add_guards(&commit.guards)?;
     for write in &commit.writes {
         orders.index(space_of(write.key())?);
     }
-    let mut touched = vec![keys.data(), keys.meta(), keys.lanes()];
+    let mut touched = vec![keys.data(), keys.meta()];
     orders.append_keys(keys, &mut touched);
     let first_stream = touched.len() + 1;
     touched.extend(commit.changes.iter().map(|change| keys.stream(&change.stream)));
@@ -48,13 +48,9 @@ pub(crate) fn script(keys: &HomeKeys, commit: &Commit, stream_len: usize) -> Res
     Ok(cmd)
 }
 
-/// The field of a lane: client, lane.
-fn lane_field(ticket: &LaneTicket) -> [u8; 20] {
-    let mut field = [0; 20];
-    let (client, lane) = field.split_at_mut(16);
-    client.copy_from_slice(&ticket.client.to_be_bytes());
-    lane.copy_from_slice(&ticket.lane.to_be_bytes());
-    field
+/// The field of a lane: `l`, client, lane.
+fn lane_field(ticket: &LaneTicket) -> Vec<u8> {
+    [b"l", &ticket.client.to_be_bytes()[..], &ticket.lane.to_be_bytes()].concat()
 }
 
 /// The answer of the script.

@@ -37,14 +37,9 @@ impl HomeKeys {
         self.key(b'd', &[])
     }
 
-    /// The hash of what is known about spaces and streams.
+    /// The hash of what is known about spaces, streams and lanes.
     pub fn meta(&self) -> RedisKey {
         self.key(b'm', &[])
-    }
-
-    /// The hash of the lanes.
-    pub fn lanes(&self) -> RedisKey {
-        self.key(b'l', &[])
     }
 
     /// The sorted set of a space's keys.

@@ -7,8 +7,7 @@
 //! | key | type | holds |
 //! |---|---|---|
 //! | `{n/h}:d` | hash | the data: key -> version (8 bytes, big-endian), value; and `v` -> the home's version |
-//! | `{n/h}:m` | hash | `s` space -> the version of its last commit, the size of its largest value; `c` stream -> the version of its last event |
-//! | `{n/h}:l` | hash | lanes: client, lane -> sequence, outcome |
+//! | `{n/h}:m` | hash | `s` space -> the version of its last commit, the size of its largest value; `c` stream -> the version of its last event; `l` client, lane -> sequence, outcome |
 //! | `{n/h}:o` space | sorted set | the order of the keys of a space, without the space, all at score 0 |
 //! | `{n/h}:c` stream | stream | change events; the id is the commit's version, the entry begins with the version of the event before |
 //!

@@ -1,12 +1,12 @@
 -- Applies a commit: checks everything first, then does only writes that cannot fail.
--- KEYS: 3 lanes, then orders and streams by index.
--- ARGV: lane ('' for none), sequence(8), stream length, orders, guards, writes, changes; then the orders' spaces, the guards, the writes
+-- KEYS: 3.. orders and streams by index.
+-- ARGV: lane ('' for none, else l, client, lane), sequence(8), stream length, orders, guards, writes, changes; then the orders' spaces, the guards, the writes
 --   p index-of-order key value | d index-of-order key | a index-of-order key delta min max
 -- and the changes: index-of-stream name payload.
 -- Answer: 'C' version(8), 'G' guard(8), 'B' write(8), or 'L' (the lane is closed).
 
-local lanes, lane, sequence = KEYS[3], ARGV[1], ARGV[2]
-local FIRST_ORDER, FIRST_SPACE = 4, 8
+local lane, sequence = ARGV[1], ARGV[2]
+local FIRST_ORDER, FIRST_SPACE = 3, 8
 local NO_VERSION = '\0\0\0\0\0\0\0\0'
 
 local function outcome(kind, value)
@@ -21,8 +21,7 @@ local function is_later(a, b)
 end
 
 -- What the lane answers without running the commit, or nil.
-local function settled()
-  local stored = call('HGET', lanes, lane)
+local function settled(stored)
   if not stored then
     if sequence ~= '\0\0\0\0\0\0\0\1' then return 'L' end
     return nil
@@ -34,9 +33,17 @@ local function settled()
   return nil
 end
 
-local function settle(result)
-  if lane ~= '' then call('HSET', lanes, lane, sequence .. result) end
+-- The outcome of a commit that writes nothing.
+local function refuse(result)
+  if lane ~= '' then call('HSET', meta, lane, sequence .. result) end
   return result
+end
+
+-- One command with many arguments, which come in pairs where it takes pairs.
+local function send(command, key, arguments)
+  for first = 1, #arguments, CHUNK_ELEMENTS do
+    call(command, key, unpack(arguments, first, min(#arguments, first + CHUNK_ELEMENTS - 1)))
+  end
 end
 
 -- Makes the function that adds to a counter. Most commits have none and need not pay for it.
@@ -94,19 +101,22 @@ local function adder()
 end
 
 -- Checks. Each command on a key also proves its type.
+local orders, guards, writes, changes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local fields = { lane }
+for order = 0, orders - 1 do fields[order + 2] = 's' .. ARGV[FIRST_SPACE + order] end
+local known = call('HMGET', meta, unpack(fields))
 if lane ~= '' then
-  local result = settled()
+  local result = settled(known[1])
   if result then return result end
 end
-local orders, guards, writes, changes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local failing, first_write = failing_guard(FIRST_SPACE + orders, guards)
-if failing then return settle(outcome('G', failing)) end
-local version = home_version()
-if writes + changes == 0 then return settle(outcome('C', version)) end
+for order = 0, orders - 1 do parse_space(ARGV[FIRST_SPACE + order], known[order + 2]) end
+local failing, first_write, version = failing_guard(FIRST_SPACE + orders, guards)
+if failing then return refuse(outcome('G', failing)) end
+if writes + changes == 0 then return refuse(outcome('C', version)) end
 version = version + 1
-for order = 0, orders - 1 do
-  call('ZCARD', KEYS[FIRST_ORDER + order])
-  space_state(ARGV[FIRST_SPACE + order])
+-- A single order is proved by the first write.
+if orders > 1 or changes > 0 then
+  for order = 0, orders - 1 do call('ZCARD', KEYS[FIRST_ORDER + order]) end
 end
 local at, sum, sums = first_write, nil, {}
 for write = 0, writes - 1 do
@@ -114,7 +124,7 @@ for write = 0, writes - 1 do
   if kind == 'a' then
     sum = sum or adder()
     local text = sum(ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
-    if not text then return settle(outcome('B', write)) end
+    if not text then return refuse(outcome('B', write)) end
     sums[write] = text
     at = at + 6
   else
@@ -135,32 +145,51 @@ if changes > 0 then
 end
 
 -- Writes. If memory is full, the first of them fails and the others are not reached; after the first, none is refused.
-local stamp = pack('>I8', version)
+local stamp, result = pack('>I8', version), outcome('C', version)
+local states = {}
 for change = 0, changes - 1 do
   local first = at + 3 * change
   call('XADD', KEYS[tonumber(ARGV[first])], 'MAXLEN', '~', ARGV[3], id, 'e', previous[change] .. ARGV[first + 2])
-  call('HSET', meta, 'c' .. ARGV[first + 1], stamp)
+  states[#states + 1] = 'c' .. ARGV[first + 1]
+  states[#states + 1] = stamp
 end
-local largest = {}
+local puts, deletes, entered, left, largest = {}, {}, {}, {}, {}
 at = first_write
 for write = 0, writes - 1 do
   local kind, order, key = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
   if kind == 'd' then
-    call('HDEL', data, key)
-    call('ZREM', KEYS[order], key:sub(5))
+    deletes[#deletes + 1] = key
+    local members = left[order] or {}
+    left[order] = members
+    members[#members + 1] = key:sub(5)
     largest[order] = largest[order] or 0
     at = at + 3
   else
     local value = stamp .. (sums[write] or ARGV[at + 3])
-    call('HSET', data, key, value)
-    call('ZADD', KEYS[order], '0', key:sub(5))
+    puts[#puts + 1] = key
+    puts[#puts + 1] = value
+    local members = entered[order] or {}
+    entered[order] = members
+    members[#members + 1] = '0'
+    members[#members + 1] = key:sub(5)
     largest[order] = max(largest[order] or 0, #value)
     at = at + (kind == 'a' and 6 or 4)
   end
 end
+for order, members in pairs(entered) do send('ZADD', KEYS[order], members) end
+for order, members in pairs(left) do send('ZREM', KEYS[order], members) end
+send('HDEL', data, deletes)
+puts[#puts + 1] = 'v'
+puts[#puts + 1] = stamp
+send('HSET', data, puts)
 for order, size in pairs(largest) do
   local space = ARGV[FIRST_SPACE + order - FIRST_ORDER]
-  call('HSET', meta, 's' .. space, pack('>I8I4', version, max(space_state(space).largest, size)))
+  states[#states + 1] = 's' .. space
+  states[#states + 1] = pack('>I8I4', version, max(space_state(space).largest, size))
 end
-call('HSET', data, 'v', stamp)
-return settle(outcome('C', version))
+if lane ~= '' then
+  states[#states + 1] = lane
+  states[#states + 1] = sequence .. result
+end
+send('HSET', meta, states)
+return result

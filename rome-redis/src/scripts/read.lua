@@ -73,17 +73,25 @@ local function read_range(zset, space, from, to, limit, reverse, follow)
   return answer
 end
 
-local failing, at = failing_guard(4, tonumber(ARGV[1]))
+local failing, at, version = failing_guard(4, tonumber(ARGV[1]))
 if failing then return failing end
-local answers, reads = { pack('>I8', home_version()) }, tonumber(ARGV[2])
-for read = 1, reads do
+local answers, read, reads = { pack('>I8', version) }, 1, tonumber(ARGV[2])
+while read <= reads do
   if ARGV[at] == 'p' then
-    answers[read + 1] = call('HGET', data, ARGV[at + 1])
-    at = at + 2
+    -- Points that follow each other are fetched together.
+    local keys = {}
+    while ARGV[at] == 'p' and read + #keys <= reads and #keys < CHUNK_ELEMENTS do
+      keys[#keys + 1] = ARGV[at + 1]
+      at = at + 2
+    end
+    local values = call('HMGET', data, unpack(keys))
+    for i = 1, #keys do answers[read + i] = values[i] end
+    read = read + #keys
   else
     answers[read + 1] = read_range(KEYS[tonumber(ARGV[at + 1])], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4],
       tonumber(ARGV[at + 5]), ARGV[at + 6] == '1', ARGV[at] == 'f')
     at = at + 7
+    read = read + 1
   end
 end
 return answers

@@ -4,6 +4,8 @@
 
 -- Values of this many bytes are taken from a hash in one call, and this many elements at most (Lua's stack is bounded).
 local CHUNK_BYTES, CHUNK_ELEMENTS = 1048576, 512
+-- Values of unknown size are taken this many at a time.
+local POINTS_AT_ONCE = 8
 -- A script looks at no more keys than this to validate ranges; beyond it reports a conflict, which may be a false one.
 local keys_to_validate = 4096
 
@@ -19,8 +21,8 @@ local function number(bytes)
   return (unpack_bytes('>I8', bytes))
 end
 
-local function home_version()
-  local stored = call('HGET', data, 'v')
+-- The version of the home, from its field in the data.
+local function parse_version(stored)
   if not stored then return 0 end
   if #stored ~= 8 or stored:byte(1) ~= 0 or stored:byte(2) >= 32 then
     error(corrupt('the version of the home'))
@@ -30,18 +32,19 @@ end
 
 -- The version of the last commit that wrote in a space, and the most bytes that a value in it ever had.
 local spaces = {}
-local function space_state(space)
-  local known = spaces[space]
-  if not known then
-    local stored = call('HGET', meta, 's' .. space)
-    known = { version = 0, largest = 0 }
-    if stored then
-      if #stored ~= 12 then error(corrupt('the state of a space')) end
-      known.version, known.largest = unpack_bytes('>I8I4', stored)
-    end
-    spaces[space] = known
+
+local function parse_space(space, stored)
+  local state = { version = 0, largest = 0 }
+  if stored then
+    if #stored ~= 12 then error(corrupt('the state of a space')) end
+    state.version, state.largest = unpack_bytes('>I8I4', stored)
   end
-  return known
+  spaces[space] = state
+  return state
+end
+
+local function space_state(space)
+  return spaces[space] or parse_space(space, call('HGET', meta, 's' .. space))
 end
 
 -- How many values of a space may be fetched at once when so many bytes are wanted.
@@ -75,28 +78,50 @@ local function range_unchanged(zset, space, from, to, since, count)
   end
 end
 
--- Checks the guards that begin at ARGV[at]. Returns the index of the first that fails or nil, and where the arguments go on.
+-- Checks the guards that begin at ARGV[at]. Returns the index of the first that fails or nil, where the arguments go on, and the home's
+-- version. The keys that guards name are fetched together with it, a few at a time, since their values may be large.
 local function failing_guard(at, guards)
-  local failing
+  local fields, last, ahead = { 'v' }, 1, at
+  for _ = 1, guards do
+    local kind = ARGV[ahead]
+    if kind == 'r' then
+      ahead = ahead + 7
+    elseif kind == 'u' then
+      ahead = ahead + 3
+    else
+      last = last + 1
+      fields[last] = ARGV[ahead + 1]
+      ahead = ahead + (kind == 'v' and 3 or 2)
+    end
+  end
+  local fetched, first, field = call('HMGET', data, unpack(fields, 1, min(last, POINTS_AT_ONCE))), 1, 1
+  local version = parse_version(fetched[1])
   for i = 0, guards - 1 do
     local kind, holds = ARGV[at], nil
-    if kind == 'v' then
-      local value = not failing and call('HGET', data, ARGV[at + 1])
-      holds = value and check_value(value):sub(1, 8) == ARGV[at + 2]
-      at = at + 3
-    elseif kind == 'p' or kind == 'a' then
-      holds = not failing and (call('HEXISTS', data, ARGV[at + 1]) == 1) == (kind == 'p')
-      at = at + 2
-    elseif kind == 'u' then
-      holds = not failing and space_state(ARGV[at + 1]).version <= number(ARGV[at + 2])
-      at = at + 3
-    else
-      holds = not failing and range_unchanged(KEYS[tonumber(ARGV[at + 1])], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4],
+    if kind == 'r' then
+      holds = range_unchanged(KEYS[tonumber(ARGV[at + 1])], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4],
         number(ARGV[at + 5]), tonumber(ARGV[at + 6]))
       at = at + 7
+    elseif kind == 'u' then
+      holds = space_state(ARGV[at + 1]).version <= number(ARGV[at + 2])
+      at = at + 3
+    else
+      field = field + 1
+      if field - first == POINTS_AT_ONCE then
+        first = field
+        fetched = call('HMGET', data, unpack(fields, first, min(last, first + POINTS_AT_ONCE - 1)))
+      end
+      local value = fetched[field - first + 1]
+      if kind == 'v' then
+        holds = value and check_value(value):sub(1, 8) == ARGV[at + 2]
+        at = at + 3
+      else
+        holds = (value and 'p' or 'a') == kind
+        at = at + 2
+      end
     end
-    if not failing and not holds then failing = i end
+    if not holds then return i, ahead, version end
   end
-  return failing, at
+  return nil, ahead, version
 end
 
