@@ -9,6 +9,8 @@ local POINTS_AT_ONCE = 8
 -- A script looks at no more keys than this to validate ranges; beyond it reports a conflict, which may be a false one.
 local keys_to_validate = 4096
 
+-- Locals are cheaper than globals.
+local KEYS, ARGV = KEYS, ARGV
 local data, meta = KEYS[1], KEYS[2]
 local call, pack, unpack_bytes = redis.call, struct.pack, struct.unpack
 local floor, max, min = math.floor, math.max, math.min
