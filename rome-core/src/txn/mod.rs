@@ -20,6 +20,7 @@ mod client;
 mod guards;
 mod lanes;
 mod overlay;
+pub mod protocol;
 mod transaction;
 
 pub use client::{Client, Mode};
