@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rome_core::catalog::TableId;
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, Guard, HomeId, Key, KeyRange, MemoryStore, Read, ReadLimits, ReadOutcome,
     ReadRequest, Store, StoreError, Version, WatchStream,
@@ -175,4 +176,14 @@ async fn a_key_is_read_once() {
         assert!(again[0].entries.iter().all(|entry| entry.value == "old" && entry.version == 1));
     }
     assert_eq!(txn.round_trips().reads, 1);
+}
+
+/// What is known already says nothing about the tables of the next statement.
+#[tokio::test]
+async fn a_statement_on_known_keys_still_confirms_its_tables() {
+    let client = filled().await;
+    let mut txn = reads_many(&client).await;
+    txn.use_table(TableId(77), 5).unwrap();
+    let stale = txn.read(vec![Read::Point(key(2000, 0))], ReadLimits::default()).await.unwrap_err();
+    assert!(stale.is_schema_change(), "{stale}");
 }

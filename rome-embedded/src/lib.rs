@@ -105,6 +105,7 @@ impl EmbeddedStore {
             follow: true,
             snapshots: false,
             max_guards: 1 << 17,
+            cheap_unchanged: true,
             max_writes: 1 << 17,
             max_reads: 1 << 17,
             max_commit_bytes: 64 << 20,

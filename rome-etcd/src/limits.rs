@@ -29,6 +29,8 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     follow: false,
     snapshots: true,
     max_guards: GUARDS,
+    // A compare loads every key of its range, with its value.
+    cheap_unchanged: false,
     max_writes: WRITES,
     max_reads: TXN_OPERATIONS,
     max_commit_bytes: COMMIT_BYTES,

@@ -128,6 +128,7 @@ fn capabilities(durability: Durability) -> Capabilities {
         follow: true,
         snapshots: false,
         max_guards: 2048,
+        cheap_unchanged: true,
         max_writes: 2048,
         max_reads: READS_MAX,
         max_commit_bytes: 4 << 20,

@@ -30,6 +30,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     follow: true,
     snapshots: false,
     max_guards: 1 << 17,
+    cheap_unchanged: true,
     max_writes: 1 << 17,
     max_reads: 1 << 17,
     max_commit_bytes: 64 << 20,

@@ -376,6 +376,8 @@ pub struct Capabilities {
     pub snapshots: bool,
     /// Largest number of guards in one commit or guarded read.
     pub max_guards: usize,
+    /// Whether [`Guard::Unchanged`] costs the same for a range of any size. Where it does not, transactions do without it.
+    pub cheap_unchanged: bool,
     /// Largest number of writes and changes in one commit.
     pub max_writes: usize,
     /// Largest number of reads in one request that still is one round trip. Longer requests are split by the engine.

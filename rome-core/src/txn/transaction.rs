@@ -185,18 +185,19 @@ impl Txn {
 
     /// One request to the store, its answer noted for validation.
     async fn fetch(&mut self, mut reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
-        if reads.is_empty() {
-            return Ok(Vec::new());
-        }
         let asked = reads.len();
         let tables = self.guards.unconfirmed_tables();
+        // Where everything that was asked is known already, the tables' descriptions still have to be confirmed.
+        if reads.is_empty() && tables.is_empty() {
+            return Ok(Vec::new());
+        }
         reads.extend(tables.iter().map(|(_, key, _)| Read::Point(key.clone())));
         let snapshots = self.client.store().capabilities().snapshots;
         let at = if snapshots { self.snapshot } else { None };
         // Every answer must fit the earlier ones: also a transaction that will lose must not see a state that never was.
         let consistent = !snapshots && self.trips.reads > 0;
-        let limit = self.client.store().capabilities().max_guards;
-        let mut relied = if consistent { self.guards.of_reads(self.newest, limit) } else { Guards::default() };
+        let most = self.most_guards();
+        let mut relied = if consistent { self.guards.of_reads(self.newest, most) } else { Guards::default() };
         self.trips.reads += 1;
         let request = ReadRequest { reads, at, guards: relied.take(), limits };
         // The request is needed afterwards to note what was covered; the store takes it by value.
@@ -237,6 +238,12 @@ impl Txn {
             }
         }
         Ok(results)
+    }
+
+    /// Beyond how many guards what was read is guarded by whole ranges.
+    fn most_guards(&self) -> usize {
+        let capabilities = self.client.store().capabilities();
+        if capabilities.cheap_unchanged { capabilities.max_guards } else { usize::MAX }
     }
 
     /// Buffers a write.
@@ -366,7 +373,7 @@ impl Txn {
             return Ok(self.trips);
         }
         let limit = self.client.store().capabilities().max_guards;
-        let mut relied = self.guards.of_commit(self.newest, limit);
+        let mut relied = self.guards.of_commit(self.newest, self.most_guards());
         if relied.guards.len() > limit {
             return Err(Error::new(
                 SqlState::PROGRAM_LIMIT_EXCEEDED,

@@ -230,21 +230,21 @@ pub(super) async fn rows_left(
     }
     let found = read_children(&ranges, cx).await?;
     let mut rows = Vec::new();
-    for (children, (_, _, new)) in found.into_iter().zip(&ranges) {
+    for (children, (_, left, new)) in found.into_iter().zip(&ranges) {
         for stored in children {
-            rows.push((decode_table_row(child, &stored.value)?, *new));
+            rows.push((decode_table_row(child, &stored.value)?, *left, *new));
         }
     }
     if rows.is_empty() {
         return Ok(());
     }
     if action == ReferentialAction::Cascade && new.iter().all(Option::is_none) {
-        let rows: Vec<Vec<Value>> = rows.into_iter().map(|(row, _)| row).collect();
+        let rows: Vec<Vec<Value>> = rows.into_iter().map(|(row, ..)| row).collect();
         return delete_rows(child, &rows, depth, cx).await;
     }
     let rules = (cx.rules)(child)?;
     let mut changes = Vec::with_capacity(rows.len());
-    for (old, new_parent) in rows {
+    for (old, left, new_parent) in rows {
         let mut new = old.clone();
         for (id, parent_id) in key.columns.iter().zip(&key.parent_columns) {
             let Some(position) = child.position(*id) else { continue };
@@ -262,8 +262,11 @@ pub(super) async fn rows_left(
         check_row(child, &new, &rules.checks, cx).await?;
         let referenced = values_of(child, &key.columns, &new);
         if action == ReferentialAction::SetDefault && referenced == values_of(child, &key.columns, &old) {
-            // The default is the very parent that is leaving.
-            return Err(missing_parent(child, parent, key, &new));
+            // The default is the very key that its parent gives up: another parent must have taken it.
+            let taken = cx.txn.own_write(&parent_key(parent, key, &referenced)?);
+            if taken != Some(true) {
+                return Err(still_referenced(parent, child, key, left));
+            }
         }
         changes.push(RowChange { old, new });
     }
