@@ -55,6 +55,14 @@ fn three_homes() -> Model {
     model
 }
 
+/// Three transactions, each reading at one home what the next one writes: any two may commit, not all three.
+fn ring() -> Model {
+    let link = |home: usize| {
+        Spec(vec![reads_and_writes(home, &[Item::Key(0)], &[]), reads_and_writes((home + 1) % 3, &[], &[0])])
+    };
+    Model { recovered: 1, ..Model::of(3, vec![link(0), link(1), link(2)]) }
+}
+
 /// Explores everything, and prints how much that is.
 fn holds(name: &str, model: Model) {
     let begun = Instant::now();
@@ -92,6 +100,11 @@ fn two_homes_transfers() {
 #[test]
 fn three_homes_with_a_local_writer() {
     holds("three homes", three_homes());
+}
+
+#[test]
+fn three_homes_ring() {
+    holds("ring", ring());
 }
 
 #[test]

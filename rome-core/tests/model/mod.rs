@@ -74,7 +74,7 @@ pub struct Model {
     pub homes: usize,
     pub transactions: Vec<Spec>,
     pub locals: Vec<Local>,
-    /// The first so many transactions are recovered by others; the number of states grows with the power of this.
+    /// The first so many transactions are recovered by others, by one at a time; the number of states grows with the power of this.
     pub recovered: usize,
     pub flaw: Option<Flaw>,
 }
@@ -158,7 +158,7 @@ pub enum Action {
 
 impl Model {
     pub fn of(homes: usize, transactions: Vec<Spec>) -> Self {
-        Self { homes, transactions, locals: vec![], recovered: 1, flaw: None }
+        Self { homes, transactions, locals: vec![], recovered: 2, flaw: None }
     }
 
     fn part(&self, txn: Txn, participant: usize) -> &Part {
@@ -197,11 +197,11 @@ impl Model {
                 }
             }),
             RequestKind::Finalise(decision) => {
+                if decision == Decision::Aborted {
+                    self.poison(home, txn);
+                }
                 finalise(home, txn, decision);
-                Reply::Done
-            }
-            RequestKind::Collect => {
-                if home.records.get(&txn).is_some_and(Option::is_some) {
+                if request.to == 0 {
                     home.records.remove(&txn);
                 }
                 Reply::Done
@@ -298,6 +298,15 @@ impl Model {
             local.writes.iter().for_each(|key| home.cells[*key].version += 1);
             state.locals[number] = true;
         }
+    }
+
+    /// Whether no record is left, and each transaction took effect at all of its homes or at none.
+    fn has_ended(&self, state: &State) -> bool {
+        let same = |(txn, spec): (Txn, &Spec)| {
+            let commits: BTreeSet<u8> = spec.0.iter().map(|part| ends(&state.homes[part.home], txn).0).collect();
+            commits.len() == 1 && !(self.committed(state, txn) && self.aborted(state, txn))
+        };
+        state.homes.iter().all(|home| home.records.is_empty()) && self.transactions.iter().enumerate().all(same)
     }
 
     fn committed(&self, state: &State, txn: Txn) -> bool {
@@ -403,10 +412,12 @@ impl stateright::Model for Model {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("atomic", |model: &Self, state: &State| {
-                (0..model.transactions.len()).all(|txn| {
-                    let rolled_back = state.homes.iter().any(|home| ends(home, txn).1 > 0);
-                    let took_effect = state.homes.iter().any(|home| ends(home, txn).0 > 0);
-                    !(rolled_back && took_effect)
+                model.transactions.iter().enumerate().all(|(txn, spec)| {
+                    let bound = |part: &Part| {
+                        let home = &state.homes[part.home];
+                        ends(home, txn) == (1, 0) || home.promises.contains(&txn)
+                    };
+                    !model.committed(state, txn) || spec.0.iter().all(bound)
                 })
             }),
             Property::always("acknowledged", |model: &Self, state: &State| {
@@ -425,10 +436,12 @@ impl stateright::Model for Model {
     }
 }
 
-/// Follows a random history for a while, then lets every message arrive and everyone recover: nothing may stay marked.
+/// Follows a random history for a while, then lets every message arrive and everyone recover: nothing may be left over, and every
+/// transaction has ended the same way everywhere. In every other history the clients hear nothing any more: they have crashed.
 pub fn end_of_a_random_history(model: &Model, seed: u64) -> Result<(), String> {
     use stateright::Model as _;
     let mut random = StdRng::seed_from_u64(seed);
+    let crashed = seed % 2 == 1;
     let mut state = model.init_states().remove(0);
     for _ in 0..random.random_range(0..40) {
         let mut actions = vec![];
@@ -438,12 +451,12 @@ pub fn end_of_a_random_history(model: &Model, seed: u64) -> Result<(), String> {
     }
     for _ in 0..100 {
         for message in state.sent.clone() {
-            model.deliver(&mut state, message, true);
+            model.deliver(&mut state, message, !(crashed && message.sender == Sender::Client));
         }
         let marked = |txn: &Txn| state.homes.iter().any(|home| home.is_marked(*txn));
         let stuck: Vec<Txn> = (0..model.transactions.len()).filter(marked).collect();
         if stuck.is_empty() {
-            return Ok(());
+            return model.has_ended(&state).then_some(()).ok_or_else(|| format!("no clean end: {state:?}"));
         }
         for txn in stuck {
             if state.recoveries[txn].is_none() {

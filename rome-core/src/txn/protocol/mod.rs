@@ -14,8 +14,7 @@
 //! | [`Inquire`](RequestKind::Inquire) | where there is no record: poisons, so that the record is never made | [`Found`] |
 //! | [`Poison`](RequestKind::Poison) | where there is no promise: a late prepare will be refused | [`Promise`] |
 //! | [`Decide`](RequestKind::Decide) | a staging record becomes decided; a decided one stays as it is; where there is none and it is to be aborted: poisons | the record's decision; none where there is no record |
-//! | [`Finalise`](RequestKind::Finalise) | marks become values or go, the promise goes | |
-//! | [`Collect`](RequestKind::Collect) | a decided record goes | |
+//! | [`Finalise`](RequestKind::Finalise) | marks become values or go, the promise goes, at participant 0 the record too; to abort where there is no promise: poisons, so that a late prepare blocks nobody | |
 //!
 //! Each prepare has a lane ticket, so that a late or repeated one finds its first outcome; poison advances the lane.
 //!
@@ -24,17 +23,22 @@
 //! - A transaction is committed from the moment when every participant has promised: nothing but a missing promise lets anyone abort it,
 //!   and poison makes a missing promise stay missing. So the client may acknowledge after one round trip to all homes in parallel.
 //! - Nobody finalises before the record is decided. Otherwise a promise could be gone where it was kept, and be taken for missing.
-//! - The record goes last, after every mark. Whoever finds neither record nor mark has nothing to do.
+//! - The record goes last, in the commit that takes the marks and the promise beside it: no record is left without a mark that leads to it,
+//!   and whoever finds neither record nor mark has nothing to do.
 //! - Marks on what was read keep it as it was until the decision: without them two transactions that each read what the other writes, at different
 //!   homes, could both commit.
 //!
 //! The algorithm is CockroachDB's parallel commit, with read marks in place of a timestamp cache.
 
 mod coordinator;
+mod ending;
 mod recovery;
 
 pub use coordinator::Coordinator;
 pub use recovery::Recovery;
+
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// How a transaction ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -65,10 +69,8 @@ pub enum RequestKind {
     Poison,
     /// Decide the record, unless it is decided.
     Decide(Decision),
-    /// Turn the marks into what was decided.
+    /// Turn the marks into what was decided, and at participant 0 forget the record.
     Finalise(Decision),
-    /// Forget the record.
-    Collect,
 }
 
 /// A request to a participant.
@@ -108,7 +110,7 @@ pub enum Reply {
     Found(Found),
     /// To [`RequestKind::Decide`]: how the record is decided; `None` where there is none: it was never made, or everything is finalised.
     Decided(Option<Decision>),
-    /// To [`RequestKind::Finalise`] and [`RequestKind::Collect`].
+    /// To [`RequestKind::Finalise`].
     Done,
 }
 
@@ -127,23 +129,17 @@ fn to_all(participants: usize, kind: RequestKind) -> impl Iterator<Item = Step> 
     (0..participants).map(move |to| Step::Send(Request { to, kind }))
 }
 
-/// Which participants have replied.
+/// The participants whose replies are missing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-struct Replied(Vec<bool>);
+struct Awaited(BTreeSet<usize>);
 
-impl Replied {
-    fn none_of(participants: usize) -> Self {
-        Self(vec![false; participants])
+impl Awaited {
+    fn all_of(participants: Range<usize>) -> Self {
+        Self(participants.collect())
     }
 
     /// Notes a reply; whether it was the last one that was missing.
     fn completes(&mut self, from: usize) -> bool {
-        match self.0.get_mut(from) {
-            Some(replied) if !*replied => {
-                *replied = true;
-                self.0.iter().all(|replied| *replied)
-            }
-            _ => false,
-        }
+        self.0.remove(&from) && self.0.is_empty()
     }
 }
