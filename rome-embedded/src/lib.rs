@@ -97,6 +97,7 @@ impl EmbeddedStore {
             durability,
             jobs,
             lanes: Lanes::default(),
+            committing: false,
         };
         let thread = std::thread::Builder::new().name("rome-embedded".into());
         let writer = thread.spawn(move || writer.run()).map_err(|error| error::unavailable(error.to_string()))?;

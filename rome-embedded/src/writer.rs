@@ -46,6 +46,8 @@ pub(crate) struct Writer {
     pub durability: Durability,
     pub jobs: Receiver<Job>,
     pub lanes: Lanes,
+    /// The batch at hand may be in the file already.
+    pub committing: bool,
 }
 
 impl Writer {
@@ -104,9 +106,11 @@ impl Writer {
     /// Whether the batch wrote anything.
     fn batch(&mut self, jobs: Vec<Job>) -> bool {
         let applied = guarded(|| self.apply(&jobs));
+        let began = std::mem::take(&mut self.committing);
         match &applied {
             Ok(_) => self.lanes.keep(),
-            Err(StoreError::Undetermined { .. }) => self.lanes.lose(),
+            // A full disk is refused before anything counts; any other failure may have come too late.
+            Err(failure) if began && !matches!(failure, StoreError::Full(_)) => self.lanes.lose(),
             Err(_) => self.lanes.forget(),
         }
         let wrote = matches!(applied, Ok((_, true)));
@@ -161,6 +165,7 @@ impl Writer {
         let wrote = batch.wrote();
         drop(batch);
         if wrote {
+            self.committing = true;
             transaction.commit().map_err(error::commit)?;
             self.shared.publish(Snapshot::of(database));
         } else {
