@@ -40,16 +40,21 @@ async fn claim_part(
         .await
 }
 
-async fn claim_in(tx: &dyn Transaction, host_id: &str, candidates: &[WaitingServer]) -> Result<Vec<String>> {
-    let ids: Vec<String> = candidates.iter().map(|server| server.id.clone()).collect();
-    let waiting = Query::select()
+/// Those of the servers that still wait for a host, locked.
+pub(super) async fn still_waiting(tx: &dyn Transaction, ids: &[String]) -> Result<Vec<String>> {
+    let select = Query::select()
         .column(Servers::Id)
         .from(Servers::Table)
-        .and_where(among(Servers::Id, &ids))
+        .and_where(among(Servers::Id, ids))
         .and_where(Expr::col(Servers::Status).eq(ServerState::Scheduling))
         .lock_exclusive()
         .to_owned();
-    let waiting: HashSet<String> = tx.query_as::<(String,), _>(waiting).await?.into_iter().map(|(id,)| id).collect();
+    Ok(tx.query_as::<(String,), _>(select).await?.into_iter().map(|(id,)| id).collect())
+}
+
+async fn claim_in(tx: &dyn Transaction, host_id: &str, candidates: &[WaitingServer]) -> Result<Vec<String>> {
+    let ids: Vec<String> = candidates.iter().map(|server| server.id.clone()).collect();
+    let waiting: HashSet<String> = still_waiting(tx, &ids).await?.into_iter().collect();
     if waiting.is_empty() {
         return Ok(Vec::new());
     }

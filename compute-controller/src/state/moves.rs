@@ -5,6 +5,7 @@
 use crate::clock;
 use crate::model::{Resources, ServerState};
 use crate::schema::Servers;
+use crate::state::claims::still_waiting;
 use crate::state::parts::in_parts;
 use crate::state::{actions, among};
 use rome_core::Result;
@@ -82,15 +83,7 @@ async fn fail_waiting_part(database: &dyn Database, ids: Arc<[String]>, message:
         .transaction(move |tx| {
             let ids = Arc::clone(&ids);
             Box::pin(async move {
-                let select = Query::select()
-                    .column(Servers::Id)
-                    .from(Servers::Table)
-                    .and_where(among(Servers::Id, &ids))
-                    .and_where(Expr::col(Servers::Status).eq(ServerState::Scheduling))
-                    .lock_exclusive()
-                    .to_owned();
-                let failed: Vec<String> =
-                    tx.query_as::<(String,), _>(select).await?.into_iter().map(|(id,)| id).collect();
+                let failed = still_waiting(tx, &ids).await?;
                 if failed.is_empty() {
                     return Ok::<_, rome_core::Error>(0);
                 }
