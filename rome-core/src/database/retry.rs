@@ -12,6 +12,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
+/// The longest wait for a turn. Whoever holds one may himself wait for its waiter (an application that runs a statement of its own inside a
+/// transaction's closure), which only this ends.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// How often and how fast to retry.
 #[derive(Debug)]
 pub struct RetryPolicy {
@@ -82,8 +86,8 @@ impl Attempts<'_> {
             Some(key) => {
                 // Never hold one queue while waiting for another: that could deadlock.
                 self.turn = None;
-                let guard = self.policy.queue(key).lock_owned().await;
-                self.turn = Some((key.clone(), guard));
+                let turn = self.policy.queue(key).lock_owned();
+                self.turn = tokio::time::timeout(LONGEST_WAIT, turn).await.ok().map(|guard| (key.clone(), guard));
             }
             None => {
                 self.turn = None;
@@ -98,5 +102,42 @@ impl Attempts<'_> {
         let longest = doubled.min(self.policy.max_pause);
         let pause = longest.mul_f64(rand::rng().random_range(0.0..=1.0));
         tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> Error {
+        Error::serialization_failure().with_contended(Key::from_static(b"0000key"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_losers_of_a_key_take_turns() {
+        let policy = RetryPolicy::default();
+        let (mut first, mut second) = (policy.start(), policy.start());
+        assert!(first.retry_after(Some(&lost())).await);
+        let waiting = async {
+            assert!(second.retry_after(Some(&lost())).await);
+            assert!(second.turn.is_some());
+        };
+        let done = async {
+            tokio::task::yield_now().await;
+            drop(first);
+        };
+        let begun = tokio::time::Instant::now();
+        tokio::join!(waiting, done);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transaction_inside_another_does_not_wait_for_it_for_ever() {
+        let policy = RetryPolicy::default();
+        let mut outer = policy.start();
+        assert!(outer.retry_after(Some(&lost())).await);
+        let mut inner = policy.start();
+        assert!(inner.retry_after(Some(&lost())).await);
+        assert!(inner.turn.is_none());
     }
 }

@@ -30,7 +30,12 @@ impl Engine {
         let mut refreshed = false;
         loop {
             match self.run_once(text, values).await {
-                Ok(result) => return Ok(result),
+                Ok((result, aftermath)) => {
+                    // What follows is retried by itself and may queue on the very key on which this statement holds its place.
+                    drop(attempts);
+                    self.finish(aftermath).await?;
+                    return Ok(result);
+                }
                 // Perhaps another client has made the table since the catalog was read.
                 Err(error) if is_undefined(&error) && !refreshed => {
                     refreshed = true;
@@ -41,7 +46,7 @@ impl Engine {
         }
     }
 
-    async fn run_once(&self, text: &Arc<str>, values: &[Value]) -> Result<QueryResult> {
+    async fn run_once(&self, text: &Arc<str>, values: &[Value]) -> Result<(QueryResult, Aftermath)> {
         let mut catalog = self.catalog();
         let script = self.prepare(text, values, &catalog)?;
         let mode = match &script {
@@ -60,8 +65,7 @@ impl Engine {
             Script::Several(_) => self.run_text_in(text, values, &mut txn, &mut catalog, true, &mut aftermath).await?,
         };
         txn.commit().await?;
-        self.finish(aftermath).await?;
-        Ok(result)
+        Ok((result, aftermath))
     }
 
     /// Runs a query and hands out its rows as they come. Anything else than a query is run to its end first.

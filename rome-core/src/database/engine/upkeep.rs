@@ -70,6 +70,8 @@ impl Engine {
                 }
             }
         }
+        // The change has attempts of its own, which may queue on the key on which these hold their place.
+        drop(attempts);
         self.change_index(pending, true).await
     }
 
