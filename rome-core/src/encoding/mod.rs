@@ -12,4 +12,5 @@ mod row;
 mod strategies;
 
 pub use key::{KeyColumn, decode_key_value, encode_key_value, skip_key_value};
+pub(crate) use ordered::put_string;
 pub use row::{RowReader, encode_row};

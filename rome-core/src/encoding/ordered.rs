@@ -21,7 +21,7 @@ pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
     out.extend((value ^ i64::MIN).to_be_bytes());
 }
 
-pub(super) fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() + 2);
     for (position, run) in bytes.split(|byte| *byte == 0).enumerate() {
         if position > 0 {

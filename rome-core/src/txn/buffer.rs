@@ -87,10 +87,15 @@ impl WriteBuffer {
         self.logging = true;
     }
 
-    pub(super) fn into_writes(self) -> Vec<Write> {
-        let writes = self.pending.into_iter().map(|(key, value)| match value {
-            Some(value) => Write::Put(key, value),
-            None => Write::Delete(key),
+    /// All of it, in key order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Key, &Pending)> {
+        self.pending.iter()
+    }
+
+    pub(super) fn to_writes(&self) -> Vec<Write> {
+        let writes = self.pending.iter().map(|(key, value)| match value {
+            Some(value) => Write::Put(key.clone(), value.clone()),
+            None => Write::Delete(key.clone()),
         });
         writes.collect()
     }

@@ -1,15 +1,21 @@
 //! The guard list: what a transaction has read and what else it relies on.
 
+use super::held::Hold;
+use super::overlay::successor;
 use crate::catalog::TableId;
 use crate::error::{Error, Result};
 use crate::store::{Entry, Guard, Key, KeyRange, SPACE_LEN, Version};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::btree_map;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 /// How much of what a transaction has read by key it keeps, in bytes, so that reading it again takes no round trip.
 const KEPT_BYTES: usize = 4 << 20;
+
+/// Hashing without a random seed: the same transaction sends its guards in the same order in every run.
+type Steady = BuildHasherDefault<DefaultHasher>;
 
 /// A range as it was read.
 #[derive(Clone, Debug)]
@@ -40,11 +46,11 @@ enum Meaning {
 }
 
 impl Meaning {
-    fn into_error(self) -> Error {
+    fn to_error(&self) -> Error {
         match self {
-            Self::Schema(key) => Error::schema_changed().with_contended(key),
-            Self::Read(key) => Error::serialization_failure().with_contended(key),
-            Self::Expected(error) => error,
+            Self::Schema(key) => Error::schema_changed().with_contended(key.clone()),
+            Self::Read(key) => Error::serialization_failure().with_contended(key.clone()),
+            Self::Expected(error) => error.clone(),
         }
     }
 }
@@ -68,11 +74,15 @@ impl Guards {
     }
 
     /// The error for the failure of a guard.
-    pub(super) fn failure(mut self, guard: usize) -> Error {
-        if guard < self.meanings.len() {
-            self.meanings.swap_remove(guard).into_error()
-        } else {
-            Error::serialization_failure()
+    pub(super) fn failure(&self, guard: usize) -> Error {
+        self.meanings.get(guard).map_or_else(Error::serialization_failure, Meaning::to_error)
+    }
+
+    /// The error of the expectation that this guard stands for, if it stands for one.
+    pub(super) fn expectation(&self, guard: usize) -> Option<&Error> {
+        match self.meanings.get(guard) {
+            Some(Meaning::Expected(error)) => Some(error),
+            _ => None,
         }
     }
 }
@@ -81,7 +91,7 @@ impl Guards {
 #[derive(Debug, Default)]
 pub(super) struct GuardList {
     tables: BTreeMap<TableId, (Key, Version, bool)>,
-    points: HashMap<Key, SeenPoint>,
+    points: HashMap<Key, SeenPoint, Steady>,
     /// Bytes of the values that `points` keeps.
     kept_bytes: usize,
     ranges: Vec<SeenRange>,
@@ -230,12 +240,47 @@ impl GuardList {
         all
     }
 
+    /// The keys that are expected to be absent.
+    pub(super) fn absent(&self) -> HashSet<Key> {
+        let expected = self.expected.iter().filter_map(|(guard, _)| match guard {
+            Guard::Absent(key) => Some(key.clone()),
+            _ => None,
+        });
+        expected.collect()
+    }
+
+    /// The keys that are expected to be present.
+    pub(super) fn present(&self) -> Vec<Key> {
+        let expected = self.expected.iter().filter_map(|(guard, _)| match guard {
+            Guard::Present(key) => Some(key.clone()),
+            _ => None,
+        });
+        expected.collect()
+    }
+
+    /// Everything that must not change before a transaction over several homes is decided; what was read in at most `limit` pieces.
+    pub(super) fn holds(&self, limit: usize) -> Vec<Hold> {
+        let coarse = self.coarse_spaces(limit);
+        let mut holds: Vec<Hold> = self.tables.values().map(|(key, ..)| Hold::Key(key.clone())).collect();
+        holds.extend(self.points.keys().filter(|key| !coarse.contains_key(space(key))).cloned().map(Hold::Key));
+        let fine = self.ranges.iter().map(|seen| &seen.range).filter(|range| !coarse.contains_key(space(&range.from)));
+        holds.extend(fine.chain(coarse.values()).map(|range| Hold::Range(range.from.clone(), range.to.clone())));
+        holds.extend(self.expected.iter().filter_map(|(guard, _)| match guard {
+            Guard::Absent(key) | Guard::Version { key, .. } => Some(Hold::Key(key.clone())),
+            Guard::Present(key) => Some(Hold::Present(key.clone())),
+            Guard::Range { range, .. } | Guard::Unchanged { range, .. } => {
+                Some(Hold::Range(range.from.clone(), range.to.clone()))
+            }
+        }));
+        holds
+    }
+
     /// The spaces whose reads are guarded by one range that covers them all, since the list would be too long otherwise: those with the most
     /// guards. The price are conflicts with changes between the keys that were read.
-    fn coarse_spaces(&self, limit: usize) -> HashMap<&[u8], KeyRange> {
+    fn coarse_spaces(&self, limit: usize) -> BTreeMap<&[u8], KeyRange> {
         let mut length = self.tables.len() + self.points.len() + self.ranges.len();
         if length <= limit {
-            return HashMap::new();
+            return BTreeMap::new();
         }
         let mut spaces: BTreeMap<&[u8], (usize, &Key, Key)> = BTreeMap::new();
         let points = self.points.keys().map(|key| (key, successor(key)));
@@ -257,7 +302,7 @@ impl GuardList {
         }
         let mut spaces: Vec<_> = spaces.into_iter().collect();
         spaces.sort_by_key(|(_, (guards, ..))| Reverse(*guards));
-        let mut coarse = HashMap::new();
+        let mut coarse = BTreeMap::new();
         for (space, (guards, from, to)) in spaces {
             if length <= limit {
                 break;
@@ -272,12 +317,4 @@ impl GuardList {
 /// The space that a key lies in.
 fn space(key: &Key) -> &[u8] {
     key.get(..SPACE_LEN).unwrap_or_default()
-}
-
-/// The key right behind another.
-fn successor(key: &Key) -> Key {
-    let mut next = Vec::with_capacity(key.len() + 1);
-    next.extend_from_slice(key);
-    next.push(0);
-    next.into()
 }

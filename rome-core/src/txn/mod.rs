@@ -15,13 +15,22 @@
 //!
 //! Deliberately absent: locks, leases and clocks. A transaction that a client forgets holds nothing.
 
+mod alone;
 mod buffer;
 mod client;
 mod guards;
+mod held;
 mod lanes;
+mod many;
+mod marks;
 mod overlay;
+mod part;
+mod perform;
 pub mod protocol;
+mod settle;
 mod transaction;
 
-pub use client::{Client, Mode};
-pub use transaction::{RoundTrips, Savepoint, Txn};
+pub use client::{Client, Mode, Patience, Place};
+pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId};
+pub use settle::Sweep;
+pub use transaction::{HomeRead, RoundTrips, Savepoint, Txn};

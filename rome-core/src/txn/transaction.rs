@@ -1,31 +1,41 @@
 //! One transaction: everything that execution reads or writes passes through here.
 
-use super::buffer::WriteBuffer;
+use super::alone::commit_alone;
 use super::client::{Client, Mode};
-use super::guards::{GuardList, Guards};
-use super::overlay::{covered_range, overlay_range};
-use crate::catalog::{TableId, schema_version_key};
+use super::many::commit_many;
+use super::part::{Part, Remember};
+use crate::catalog::TableId;
 use crate::error::{Error, Result, SqlState};
-use crate::store::{
-    Commit, CommitOutcome, Entry, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, Version,
-};
+use crate::store::{Guard, Key, Read, ReadLimits, ReadResult, Version};
+use crate::topology::HomeNo;
 use bytes::Bytes;
+use futures::future::try_join_all;
 use std::sync::Arc;
 
 /// Round trips that a transaction has made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RoundTrips {
-    /// Read requests.
+    /// Read requests; those sent to several homes at once count as one.
     pub reads: u64,
     /// Commits.
     pub commits: u64,
+    /// Of all these, such that left the local home.
+    pub wide: u64,
+    /// Waits for other transactions' marks, which come on top.
+    pub blocked: u64,
 }
 
-/// A point to which a transaction can be rolled back.
-#[derive(Clone, Copy, Debug)]
-pub struct Savepoint {
-    writes: usize,
-    expected: usize,
+/// A point to which a transaction can be rolled back: for each home that had part in it, writes and expectations.
+#[derive(Clone, Debug)]
+pub struct Savepoint(Vec<(HomeNo, usize, usize)>);
+
+/// Something to read at a home.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HomeRead {
+    /// Where.
+    pub home: HomeNo,
+    /// What.
+    pub read: Read,
 }
 
 /// An open transaction. Dropping it forgets it: nothing has been written.
@@ -33,27 +43,17 @@ pub struct Savepoint {
 pub struct Txn {
     client: Arc<Client>,
     mode: Mode,
-    writes: WriteBuffer,
-    guards: GuardList,
-    /// The version of the first read; the version of all reads where the store has snapshots.
-    snapshot: Option<Version>,
-    newest: Version,
+    /// By home, in the order in which they were first needed.
+    parts: Vec<Part>,
     trips: RoundTrips,
     validate: bool,
+    /// Savepoints exist: changes must be logged.
+    logging: bool,
 }
 
 impl Txn {
     pub(super) fn new(client: Arc<Client>, mode: Mode) -> Self {
-        Self {
-            client,
-            mode,
-            writes: WriteBuffer::default(),
-            guards: GuardList::default(),
-            snapshot: None,
-            newest: 0,
-            trips: RoundTrips::default(),
-            validate: false,
-        }
+        Self { client, mode, parts: vec![], trips: RoundTrips::default(), validate: false, logging: false }
     }
 
     /// Where it runs.
@@ -71,209 +71,157 @@ impl Txn {
         self.trips
     }
 
+    fn position(&mut self, home: HomeNo) -> Result<usize> {
+        match self.parts.iter().position(|part| part.link.no == home) {
+            Some(position) => Ok(position),
+            None => {
+                self.parts.push(Part::new(self.client.link(home)?, self.logging));
+                Ok(self.parts.len() - 1)
+            }
+        }
+    }
+
+    fn part(&mut self, home: HomeNo) -> Result<&mut Part> {
+        let position = self.position(home)?;
+        self.parts.get_mut(position).ok_or_else(|| Error::internal("a transaction has lost a part"))
+    }
+
+    fn existing(&self, home: HomeNo) -> Option<&Part> {
+        self.parts.iter().find(|part| part.link.no == home)
+    }
+
     /// Notes that the statement relies on a table's description as of `version` (0: made by this transaction). The next read checks it in the
     /// same round trip, and the commit guards it: a stale description is a retryable error, never a wrong result.
     ///
     /// # Errors
     /// 40001 where this transaction already relies on another version.
     pub fn use_table(&mut self, table: TableId, version: Version) -> Result<()> {
-        if version == 0 { Ok(()) } else { self.guards.use_table(table, schema_version_key(table), version) }
+        let local = self.client.local();
+        self.part(local)?.use_table(table, version)
     }
 
-    /// Reads, in one round trip where the store can, through the transaction's own writes. Everything read is validated (see the
-    /// module's table). [`Read::Follow`] may always be sent. Entries that this transaction wrote have version 0. What it has read before is not
-    /// asked for again.
+    /// [`Txn::read_at`] the local home.
     ///
     /// # Errors
-    /// 40001 where what was read before has changed meanwhile, and the store's own errors.
+    /// As [`Txn::read_at`].
     pub async fn read(&mut self, reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
-        let follow_here = !self.client.store().capabilities().follow;
-        // Where each result comes from: what is known already, or a position in the request.
-        let mut sources = Vec::with_capacity(reads.len());
-        let mut request = Vec::with_capacity(reads.len() + 1);
-        for read in &reads {
-            match read {
-                Read::Point(key) => match self.known(key) {
-                    Some(entry) => sources.push(Err(ReadResult { entries: entry.into_iter().collect(), more: None })),
-                    None => {
-                        sources.push(Ok(request.len()));
-                        request.push(read.clone());
-                    }
-                },
-                Read::Range { range, limit, reverse } | Read::Follow { range, limit, reverse } => {
-                    // Buffered removals may hide entries: ask for as many more.
-                    let hidden = if self.writes.is_empty() { 0 } else { self.writes.range(range).count() };
-                    let (range, limit, reverse) = (range.clone(), limit.map(|limit| limit + hidden), *reverse);
-                    sources.push(Ok(request.len()));
-                    request.push(match read {
-                        Read::Follow { .. } if !follow_here => Read::Follow { range, limit, reverse },
-                        _ => Read::Range { range, limit, reverse },
-                    });
-                }
-            }
-        }
-        let mut answers = self.fetch(request, limits).await?;
-        let mut results = Vec::with_capacity(reads.len());
-        for (read, source) in reads.iter().zip(sources) {
-            let position = match source {
-                Err(known) => {
-                    results.push(known);
-                    continue;
-                }
-                Ok(position) => position,
-            };
-            let answer = answers.get_mut(position).map(std::mem::take).unwrap_or_default();
-            results.push(match read {
-                Read::Point(_) => answer,
-                Read::Range { range, limit, reverse } | Read::Follow { range, limit, reverse } => {
-                    overlay_range(&self.writes, range, *limit, *reverse, answer)
-                }
-            });
-        }
-        self.resolve_targets(&reads, &mut results, limits).await?;
-        Ok(results)
+        let local = self.client.local();
+        self.read_one_home(local, reads, limits).await
     }
 
-    /// What a key holds, where this transaction wrote it or has read it before.
-    fn known(&self, key: &Key) -> Option<Option<Entry>> {
-        match self.writes.get(key) {
-            Some(own) => Some(own.as_ref().map(|value| own_entry(key, value))),
-            None => self.guards.known(key),
+    /// Reads, in one round trip where the stores can, at all homes in parallel, through the transaction's own writes. Everything read is validated
+    /// (see the module's table). [`Read::Follow`] may always be sent. Entries that this transaction wrote have version 0. What it has read
+    /// before is not asked for again.
+    ///
+    /// # Errors
+    /// 40001 where what was read before has changed meanwhile, 08006 where another transaction's mark is in the way and can't be resolved, and
+    /// the stores' own errors.
+    pub async fn read_at(&mut self, reads: Vec<HomeRead>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
+        let Some(first) = reads.first().map(|read| read.home) else { return Ok(vec![]) };
+        if reads.iter().all(|read| read.home == first) {
+            return self.read_one_home(first, reads.into_iter().map(|read| read.read).collect(), limits).await;
         }
+        // By part: positions in `reads`, and the reads.
+        let mut by_part: Vec<(Vec<usize>, Vec<Read>)> = vec![];
+        for (at, HomeRead { home, read }) in reads.into_iter().enumerate() {
+            let position = self.position(home)?;
+            by_part.resize_with(self.parts.len(), Default::default);
+            if let Some((positions, reads)) = by_part.get_mut(position) {
+                positions.push(at);
+                reads.push(read);
+            }
+        }
+        let remember = self.remember();
+        let (client, local) = (&self.client, self.client.local());
+        let asked = self.parts.iter_mut().zip(by_part).filter(|(_, (positions, _))| !positions.is_empty());
+        let answered = asked.map(|(part, (positions, reads))| async move {
+            let before = (part.reads, part.repeated);
+            let results = part.read(client, reads, limits, remember).await;
+            let blocked = part.repeated - before.1;
+            let trips = part.reads - before.0 - blocked;
+            Ok::<_, Error>((positions, results?, trips, blocked, part.link.no != local))
+        });
+        let answered = try_join_all(answered).await;
+        let mut results: Vec<(usize, ReadResult)> = vec![];
+        let (mut reads, mut wide) = (0, 0);
+        for (positions, found, trips, blocked, is_wide) in answered? {
+            reads = reads.max(trips);
+            wide = wide.max(if is_wide { trips } else { 0 });
+            self.trips.blocked += blocked;
+            results.extend(positions.into_iter().zip(found));
+        }
+        self.trips.reads += reads;
+        self.trips.wide += wide;
+        results.sort_unstable_by_key(|(at, _)| *at);
+        Ok(results.into_iter().map(|(_, result)| result).collect())
     }
 
-    /// Gives index entries the rows they point to: from the buffer where this transaction wrote them, else, where the store does not follow
-    /// by itself, by one more read.
-    async fn resolve_targets(&mut self, reads: &[Read], results: &mut [ReadResult], limits: ReadLimits) -> Result<()> {
-        let mut missing = Vec::new();
-        for (read, result) in reads.iter().zip(results.iter_mut()) {
-            if !matches!(read, Read::Follow { .. }) {
-                continue;
-            }
-            for entry in &mut result.entries {
-                match self.writes.get(&entry.value) {
-                    Some(own) => entry.target = own.as_ref().map(|row| Box::new(own_entry(&entry.value, row))),
-                    None if entry.target.is_some() => {}
-                    None => match self.guards.known(&entry.value) {
-                        Some(known) => entry.target = known.map(Box::new),
-                        None => missing.push(Read::Point(entry.value.clone())),
-                    },
-                }
-            }
-        }
-        if !missing.is_empty() {
-            missing.sort_unstable_by(|a, b| point_key(a).cmp(&point_key(b)));
-            missing.dedup();
-            let found = self.fetch(missing, limits).await?;
-            let rows: std::collections::HashMap<Key, Entry> =
-                found.into_iter().flat_map(|result| result.entries).map(|entry| (entry.key.clone(), entry)).collect();
-            for result in results.iter_mut() {
-                for entry in result.entries.iter_mut().filter(|entry| entry.target.is_none()) {
-                    entry.target = rows.get(&entry.value).cloned().map(Box::new);
-                }
-            }
-        }
-        for (read, result) in reads.iter().zip(results.iter_mut()) {
-            if matches!(read, Read::Follow { .. }) {
-                // An entry whose row this transaction removed.
-                let writes = &self.writes;
-                result.entries.retain(|entry| entry.target.is_some() || writes.get(&entry.value).is_none());
-            }
-        }
-        Ok(())
-    }
-
-    /// One request to the store, its answer noted for validation.
-    async fn fetch(&mut self, mut reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
-        let asked = reads.len();
-        let tables = self.guards.unconfirmed_tables();
-        // Where everything that was asked is known already, the tables' descriptions still have to be confirmed.
-        if reads.is_empty() && tables.is_empty() {
-            return Ok(Vec::new());
-        }
-        reads.extend(tables.iter().map(|(_, key, _)| Read::Point(key.clone())));
-        let snapshots = self.client.store().capabilities().snapshots;
-        let at = if snapshots { self.snapshot } else { None };
-        // Every answer must fit the earlier ones: also a transaction that will lose must not see a state that never was.
-        let consistent = !snapshots && self.trips.reads > 0;
-        let most = self.most_guards();
-        let mut relied = if consistent { self.guards.of_reads(self.newest, most) } else { Guards::default() };
-        self.trips.reads += 1;
-        let request = ReadRequest { reads, at, guards: relied.take(), limits };
-        // The request is needed afterwards to note what was covered; the store takes it by value.
-        let covered = request.reads.clone();
-        let response = match self.client.store().read(self.client.home(), request).await? {
-            ReadOutcome::Answer(response) => response,
-            ReadOutcome::Conflict { guard } => return Err(relied.failure(guard)),
+    async fn read_one_home(&mut self, home: HomeNo, reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
+        let remember = self.remember();
+        let position = self.position(home)?;
+        let local = self.client.local();
+        let Some(part) = self.parts.get_mut(position) else {
+            return Err(Error::internal("a transaction has lost a part"));
         };
-        if consistent {
-            self.guards.rebase(response.snapshot);
+        let before = (part.reads, part.repeated);
+        let results = part.read(&self.client, reads, limits, remember).await;
+        let blocked = part.repeated - before.1;
+        let trips = part.reads - before.0 - blocked;
+        self.trips.reads += trips;
+        self.trips.blocked += blocked;
+        if home != local {
+            self.trips.wide += trips;
         }
-        self.snapshot.get_or_insert(response.snapshot);
-        self.newest = self.newest.max(response.snapshot);
-        let mut results = response.results;
-        if results.len() != covered.len() {
-            return Err(Error::internal("a store answered another number of reads than it was asked"));
-        }
-        for (result, (table, key, version)) in results.drain(asked..).zip(tables) {
-            if result.entries.first().map(|entry| entry.version) != Some(version) {
-                return Err(Error::schema_changed().with_contended(key));
-            }
-            self.guards.confirm_table(table);
-        }
-        if self.mode == Mode::ReadOnly && snapshots && !self.validate {
-            // Everything is read at one version and nothing is validated: a long scan need not remember its rows.
-            return Ok(results);
-        }
-        for (read, result) in covered.into_iter().zip(&results) {
-            match read {
-                Read::Point(key) => self.guards.saw_point(key, result.entries.first())?,
-                Read::Range { range, reverse, .. } | Read::Follow { range, reverse, .. } => {
-                    let covered = covered_range(&range, reverse, result.more.as_ref());
-                    self.guards.saw_range(covered, response.snapshot, result.entries.len() as u64);
-                    for target in result.entries.iter().filter_map(|entry| entry.target.as_ref()) {
-                        self.guards.saw_point(target.key.clone(), Some(target))?;
-                    }
-                }
-            }
-        }
-        Ok(results)
+        results
     }
 
-    /// Beyond how many guards what was read is guarded by whole ranges.
-    fn most_guards(&self) -> usize {
-        let capabilities = self.client.store().capabilities();
-        if capabilities.cheap_unchanged { capabilities.max_guards } else { usize::MAX }
+    fn remember(&self) -> Remember {
+        // Over several homes even a transaction that only reads validates in the end.
+        let alone = self.mode == Mode::ReadOnly && !self.validate && !self.client.is_spread();
+        Remember { nothing_at_snapshots: alone }
     }
 
-    /// Buffers a write.
+    /// [`Txn::put_at`] the local home.
+    ///
+    /// # Errors
+    /// As [`Txn::put_at`].
+    pub fn put(&mut self, key: Key, value: Bytes) -> Result<()> {
+        self.put_at(self.client.local(), key, value)
+    }
+
+    /// Buffers a write. The transaction must have read the key, expect something of it, or rely on another key that changes with it (as the row
+    /// of an index entry does): otherwise it might write over what another transaction has prepared.
     ///
     /// # Errors
     /// 25006 in a read-only transaction, 54000 beyond what the store commits at once.
-    pub fn put(&mut self, key: Key, value: Bytes) -> Result<()> {
-        self.writes.set(key, Some(value));
-        self.check_size()
+    pub fn put_at(&mut self, home: HomeNo, key: Key, value: Bytes) -> Result<()> {
+        self.part(home)?.writes.set(key, Some(value));
+        self.check_size(home)
     }
 
-    /// Buffers a removal.
+    /// [`Txn::delete_at`] the local home.
     ///
     /// # Errors
-    /// As [`Txn::put`].
+    /// As [`Txn::put_at`].
     pub fn delete(&mut self, key: Key) -> Result<()> {
-        // A key that this transaction made and that was read as absent needs no removal.
-        if self.guards.point(&key) == Some(None) {
-            self.writes.forget(key);
-        } else {
-            self.writes.set(key, None);
-        }
-        self.check_size()
+        self.delete_at(self.client.local(), key)
     }
 
-    fn check_size(&self) -> Result<()> {
+    /// Buffers a removal, of a key as [`Txn::put_at`] asks for.
+    ///
+    /// # Errors
+    /// As [`Txn::put_at`].
+    pub fn delete_at(&mut self, home: HomeNo, key: Key) -> Result<()> {
+        self.part(home)?.delete(key);
+        self.check_size(home)
+    }
+
+    fn check_size(&self, home: HomeNo) -> Result<()> {
         if self.mode == Mode::ReadOnly {
             return Err(Error::new(SqlState::READ_ONLY_TRANSACTION, "cannot change data in a read-only transaction"));
         }
-        let capabilities = self.client.store().capabilities();
+        let Some(part) = self.existing(home) else { return Ok(()) };
+        let capabilities = part.link.store().capabilities();
         let limit = |what: &str, size: usize, limit: usize| {
             Error::new(
                 SqlState::PROGRAM_LIMIT_EXCEEDED,
@@ -281,13 +229,21 @@ impl Txn {
             )
             .with_hint("Split the transaction into smaller ones.")
         };
-        if self.writes.len() > capabilities.max_writes {
-            return Err(limit("keys", self.writes.len(), capabilities.max_writes));
+        if part.writes.len() > capabilities.max_writes {
+            return Err(limit("keys", part.writes.len(), capabilities.max_writes));
         }
-        if self.writes.bytes() > capabilities.max_commit_bytes {
-            return Err(limit("bytes", self.writes.bytes(), capabilities.max_commit_bytes));
+        if part.writes.bytes() > capabilities.max_commit_bytes {
+            return Err(limit("bytes", part.writes.bytes(), capabilities.max_commit_bytes));
         }
         Ok(())
+    }
+
+    /// [`Txn::expect_at`] the local home.
+    ///
+    /// # Errors
+    /// `failure`.
+    pub fn expect(&mut self, guard: Guard, failure: Error) -> Result<()> {
+        self.expect_at(self.client.local(), guard, failure)
     }
 
     /// Adds a guard that was not read: `Absent`, `Present`, or an empty `Range` (`count: 0`). The transaction's own earlier reads and writes
@@ -296,45 +252,18 @@ impl Txn {
     ///
     /// # Errors
     /// `failure`.
-    pub fn expect(&mut self, guard: Guard, failure: Error) -> Result<()> {
-        match &guard {
-            Guard::Absent(key) => match (self.writes.get(key), self.guards.point(key)) {
-                (Some(Some(_)), _) | (None, Some(Some(_))) => return Err(failure),
-                // Removed by this transaction, or read as absent: guarded already.
-                (Some(None), _) | (None, Some(None)) => return Ok(()),
-                (None, None) => {}
-            },
-            Guard::Present(key) => match (self.writes.get(key), self.guards.point(key)) {
-                (Some(None), _) | (None, Some(None)) => return Err(failure),
-                (Some(Some(_)), _) | (None, Some(Some(_))) => return Ok(()),
-                (None, None) => {}
-            },
-            Guard::Range { range, .. } => {
-                let own: Vec<bool> = self.writes.range(range).map(|(_, value)| value.is_some()).collect();
-                if own.contains(&true) {
-                    return Err(failure);
-                }
-                if !own.is_empty() {
-                    // What this transaction removes is still there when the guard is checked.
-                    let guard = Guard::Range { range: range.clone(), since: self.newest, count: own.len() as u64 };
-                    self.guards.expect(guard, failure);
-                    return Ok(());
-                }
-            }
-            Guard::Version { .. } | Guard::Unchanged { .. } => {}
-        }
-        self.guards.expect(guard, failure);
-        Ok(())
+    pub fn expect_at(&mut self, home: HomeNo, guard: Guard, failure: Error) -> Result<()> {
+        self.part(home)?.expect(guard, failure)
     }
 
-    /// Whether this transaction wrote (`Some(true)`) or removed (`Some(false)`) a key.
+    /// Whether this transaction wrote (`Some(true)`) or removed (`Some(false)`) a key of the local home.
     pub fn own_write(&self, key: &Key) -> Option<bool> {
-        self.writes.get(key).map(Option::is_some)
+        self.existing(self.client.local())?.writes.get(key).map(Option::is_some)
     }
 
     /// Whether anything is to be written.
     pub fn has_writes(&self) -> bool {
-        !self.writes.is_empty()
+        self.parts.iter().any(|part| !part.writes.is_empty())
     }
 
     /// FOR UPDATE: what was read is validated at commit even if nothing is written.
@@ -350,18 +279,25 @@ impl Txn {
 
     /// Marks the present state.
     pub fn savepoint(&mut self) -> Savepoint {
-        Savepoint { writes: self.writes.mark(), expected: self.guards.expected_len() }
+        self.logging = true;
+        let marks = self.parts.iter_mut().map(|part| (part.link.no, part.writes.mark(), part.guards.expected_len()));
+        Savepoint(marks.collect())
     }
 
     /// Undoes every write since the mark. What was read stays guarded.
-    pub fn rollback_to(&mut self, savepoint: Savepoint) {
-        self.writes.rewind(savepoint.writes);
-        self.guards.truncate_expected(savepoint.expected);
+    pub fn rollback_to(&mut self, savepoint: &Savepoint) {
+        for part in &mut self.parts {
+            let mark = savepoint.0.iter().find(|(home, ..)| *home == part.link.no);
+            let (writes, expected) = mark.map(|(_, writes, expected)| (*writes, *expected)).unwrap_or_default();
+            part.writes.rewind(writes);
+            part.guards.truncate_expected(expected);
+        }
     }
 
     /// Whether committing takes a round trip: there is something to write or to validate.
     pub fn commits_by_round_trip(&self) -> bool {
-        !self.writes.is_empty() || self.guards.expected_len() > 0 || self.validate
+        let changes = |part: &Part| !part.writes.is_empty() || part.guards.expected_len() > 0;
+        self.validate || self.parts.iter().any(changes) || self.parts.iter().filter(|part| part.has_read()).count() > 1
     }
 
     /// Commits: guards and writes in one round trip, or none where there is nothing to write or validate. Returns the round trips made.
@@ -372,34 +308,22 @@ impl Txn {
         if !self.commits_by_round_trip() {
             return Ok(self.trips);
         }
-        let limit = self.client.store().capabilities().max_guards;
-        let mut relied = self.guards.of_commit(self.newest, self.most_guards());
-        if relied.guards.len() > limit {
-            return Err(Error::new(
-                SqlState::PROGRAM_LIMIT_EXCEEDED,
-                format!("the transaction relies on {} keys, above this store's limit of {limit}", relied.guards.len()),
-            )
-            .with_hint("Split the transaction into smaller ones."));
-        }
+        let changes = self.validate || self.has_writes() || self.parts.iter().any(|part| part.guards.expected_len() > 0);
+        // A part that only holds the descriptions of tables, at a home that nothing was read from or written to, is none.
+        self.parts.retain(|part| part.has_read() || !part.writes.is_empty() || part.guards.expected_len() > 0);
+        let local = self.client.local();
         self.trips.commits += 1;
-        let commit = Commit { guards: relied.take(), writes: self.writes.into_writes(), ..Commit::default() };
-        match self.client.commit(commit).await? {
-            CommitOutcome::Committed { .. } => Ok(self.trips),
-            CommitOutcome::Conflict { guard } => Err(relied.failure(guard)),
-            CommitOutcome::OutOfBounds { .. } => {
-                Err(Error::new(SqlState::NUMERIC_OUT_OF_RANGE, "a counter would leave its bounds"))
-            }
+        self.trips.wide += u64::from(self.parts.iter().any(|part| part.link.no != local));
+        if !changes {
+            // All of it held at once: after the last read, and before the first of these.
+            try_join_all(self.parts.iter().map(Part::validate)).await?;
+            return Ok(self.trips);
         }
-    }
-}
-
-fn own_entry(key: &Key, value: &Bytes) -> Entry {
-    Entry { key: key.clone(), version: 0, value: value.clone(), target: None }
-}
-
-fn point_key(read: &Read) -> Option<&Key> {
-    match read {
-        Read::Point(key) => Some(key),
-        _ => None,
+        match self.parts.as_slice() {
+            [] => {}
+            [part] => commit_alone(&self.client, part, &mut self.trips.blocked).await?,
+            _ => commit_many(&self.client, self.parts).await?,
+        }
+        Ok(self.trips)
     }
 }

@@ -114,6 +114,11 @@ impl Home {
         })
     }
 
+    /// Whether whoever looks finds something of a transaction.
+    fn shows(&self, txn: Txn) -> bool {
+        self.is_marked(txn) || self.records.contains_key(&txn)
+    }
+
     fn is_marked(&self, txn: Txn) -> bool {
         self.promises.contains(&txn)
             || self.cells.iter().any(|cell| cell.mark == Some(txn))
@@ -151,8 +156,8 @@ pub struct State {
 pub enum Action {
     /// A message arrives, and its reply does too, or is lost.
     Deliver(Message, bool),
-    /// Somebody meets a transaction's mark at one of its participants.
-    Recover(Txn, usize),
+    /// Somebody meets a transaction's mark, or its record, at one of its participants.
+    Recover(Txn),
     Local(usize),
 }
 
@@ -171,24 +176,27 @@ impl Model {
 
     /// What a home does with a request, and its reply.
     fn execute(&self, home: &mut Home, txn: Txn, request: Request) -> Reply {
-        let participants = self.transactions[txn].0.len();
         match request.kind {
             RequestKind::Prepare => Reply::Promise(self.prepare(home, txn, request.to)),
             RequestKind::Inquire => Reply::Found(match home.records.get(&txn) {
-                Some(None) => Found::Staging { participants },
-                Some(Some(decision)) => Found::Decided { decision: *decision, participants },
+                Some(None) => Found::Staging,
+                Some(Some(decision)) => Found::Decided(*decision),
+                None if home.lanes.get(&txn) == Some(&Promise::Given) => Found::Forgotten,
                 None => {
                     self.poison(home, txn);
                     Found::Nothing
                 }
             }),
-            RequestKind::Poison if home.promises.contains(&txn) => Reply::Promise(Promise::Given),
             RequestKind::Poison => {
                 self.poison(home, txn);
-                Reply::Promise(Promise::Refused)
+                Reply::Promise(if home.promises.contains(&txn) { Promise::Given } else { Promise::Refused })
             }
             RequestKind::Decide(decision) => Reply::Decided(match home.records.get_mut(&txn) {
-                Some(record) => Some(*record.get_or_insert(decision)),
+                Some(record) => {
+                    let decision = *record.get_or_insert(decision);
+                    finalise(home, txn, decision);
+                    Some(decision)
+                }
                 None => {
                     if decision == Decision::Aborted {
                         self.poison(home, txn);
@@ -201,9 +209,10 @@ impl Model {
                     self.poison(home, txn);
                 }
                 finalise(home, txn, decision);
-                if request.to == 0 {
-                    home.records.remove(&txn);
-                }
+                Reply::Done
+            }
+            RequestKind::Forget => {
+                home.records.remove(&txn);
                 Reply::Done
             }
         }
@@ -285,8 +294,8 @@ impl Model {
         }
     }
 
-    fn recover(&self, state: &mut State, txn: Txn, here: usize) {
-        let (recovery, steps) = Recovery::begin(here);
+    fn recover(&self, state: &mut State, txn: Txn) {
+        let (recovery, steps) = Recovery::begin(self.transactions[txn].0.len(), true);
         state.recoveries[txn] = Some(recovery);
         self.take(state, txn, Sender::Recovery, steps);
     }
@@ -390,10 +399,9 @@ impl stateright::Model for Model {
             actions.extend([Action::Deliver(*message, true), Action::Deliver(*message, false)]);
         }
         for (txn, spec) in self.transactions.iter().enumerate() {
-            let marked = |(_, part): &(usize, &Part)| state.homes[part.home].is_marked(txn);
-            if txn < self.recovered && state.recoveries[txn].is_none() {
-                let met = spec.0.iter().enumerate().filter(marked);
-                actions.extend(met.map(|(participant, _)| Action::Recover(txn, participant)));
+            let shown = spec.0.iter().any(|part| state.homes[part.home].shows(txn));
+            if txn < self.recovered && state.recoveries[txn].is_none() && shown {
+                actions.push(Action::Recover(txn));
             }
         }
         actions.extend((0..self.locals.len()).filter(|local| !state.locals[*local]).map(Action::Local));
@@ -403,7 +411,7 @@ impl stateright::Model for Model {
         let mut next = state.clone();
         match action {
             Action::Deliver(message, heard) => self.deliver(&mut next, message, heard),
-            Action::Recover(txn, here) => self.recover(&mut next, txn, here),
+            Action::Recover(txn) => self.recover(&mut next, txn),
             Action::Local(local) => self.commit_locally(&mut next, local),
         }
         (next != *state).then_some(next)
@@ -453,16 +461,14 @@ pub fn end_of_a_random_history(model: &Model, seed: u64) -> Result<(), String> {
         for message in state.sent.clone() {
             model.deliver(&mut state, message, !(crashed && message.sender == Sender::Client));
         }
-        let marked = |txn: &Txn| state.homes.iter().any(|home| home.is_marked(*txn));
-        let stuck: Vec<Txn> = (0..model.transactions.len()).filter(marked).collect();
+        let shown = |txn: &Txn| state.homes.iter().any(|home| home.shows(*txn));
+        let stuck: Vec<Txn> = (0..model.transactions.len()).filter(shown).collect();
         if stuck.is_empty() {
             return model.has_ended(&state).then_some(()).ok_or_else(|| format!("no clean end: {state:?}"));
         }
         for txn in stuck {
             if state.recoveries[txn].is_none() {
-                let participants = model.transactions[txn].0.iter();
-                let here = participants.enumerate().position(|(_, part)| state.homes[part.home].is_marked(txn));
-                model.recover(&mut state, txn, here.unwrap_or_default());
+                model.recover(&mut state, txn);
             }
         }
     }

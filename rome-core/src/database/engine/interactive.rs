@@ -195,7 +195,7 @@ fn rollback_to(state: &mut State, name: &str) -> Result<()> {
     let at = position(state, name).inspect_err(|_| state.failed = true)?;
     state.savepoints.truncate(at + 1);
     if let Some(mark) = state.savepoints.get(at) {
-        state.txn.rollback_to(mark.point);
+        state.txn.rollback_to(&mark.point);
         state.catalog = Arc::clone(&mark.catalog);
         state.aftermath.garbage.truncate(mark.garbage);
     }

@@ -61,7 +61,7 @@ impl Coordinator {
     }
 
     fn end(&mut self, decision: Decision) -> Vec<Step> {
-        let (ending, steps) = Ending::at_all(self.participants, decision);
+        let (ending, steps) = Ending::at_all(self.participants, decision, true);
         self.stage = Stage::Ending(ending);
         steps
     }

@@ -2,55 +2,60 @@
 
 use super::{Awaited, Decision, Reply, Request, RequestKind, Step};
 
-/// Finalises a decided transaction: participant 0, which keeps the record, comes last.
+/// Finalises a decided transaction everywhere but at participant 0, where the decision did that already, then forgets its record if that is
+/// wanted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) struct Ending {
-    decision: Decision,
-    stage: Stage,
-}
-
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-enum Stage {
-    Others(Awaited),
-    Last(usize),
+pub(super) enum Ending {
+    Finalising {
+        awaited: Awaited,
+        forgets: bool,
+    },
+    Forgetting,
     Finished,
 }
 
 impl Ending {
     /// Finalises at all participants.
-    pub(super) fn at_all(participants: usize, decision: Decision) -> (Self, Vec<Step>) {
+    pub(super) fn at_all(participants: usize, decision: Decision, forgets: bool) -> (Self, Vec<Step>) {
         if participants < 2 {
-            return Self::at_one(0, decision);
+            let mut ending = Self::Finished;
+            let steps = ending.last(forgets);
+            return (ending, steps);
         }
         let others = (1..participants).map(|to| finalise(to, decision)).collect();
-        (Self { decision, stage: Stage::Others(Awaited::all_of(1..participants)) }, others)
+        (Self::Finalising { awaited: Awaited::all_of(1..participants), forgets }, others)
     }
 
-    /// Finalises at one participant: without a record the others are unknown.
-    pub(super) fn at_one(participant: usize, decision: Decision) -> (Self, Vec<Step>) {
-        (Self { decision, stage: Stage::Last(participant) }, vec![finalise(participant, decision)])
-    }
-
-    /// Takes the reply to a finalise; others mean nothing here.
+    /// Takes the reply to a finalise or to forgetting; others mean nothing here.
     pub(super) fn on(&mut self, from: usize, kind: RequestKind, reply: Reply) -> Vec<Step> {
-        match (&mut self.stage, kind, reply) {
-            (Stage::Others(awaited), RequestKind::Finalise(_), Reply::Done) => match awaited.completes(from) {
-                true => {
-                    self.stage = Stage::Last(0);
-                    vec![finalise(0, self.decision)]
+        match (&mut *self, kind, reply) {
+            (Self::Finalising { awaited, forgets }, RequestKind::Finalise(_), Reply::Done) => {
+                let forgets = *forgets;
+                match awaited.completes(from) {
+                    true => self.last(forgets),
+                    false => vec![],
                 }
-                false => vec![],
-            },
-            (Stage::Last(participant), RequestKind::Finalise(_), Reply::Done) if *participant == from => {
-                self.stage = Stage::Finished;
-                vec![Step::Finish]
             }
+            (Self::Forgetting, RequestKind::Forget, Reply::Done) => self.finish(),
             _ => vec![],
         }
     }
 
+    fn last(&mut self, forgets: bool) -> Vec<Step> {
+        if !forgets {
+            return self.finish();
+        }
+        *self = Self::Forgetting;
+        vec![Step::Send(Request { to: 0, kind: RequestKind::Forget })]
+    }
+
+    fn finish(&mut self) -> Vec<Step> {
+        *self = Self::Finished;
+        vec![Step::Finish]
+    }
+
     pub(super) fn is_finished(&self) -> bool {
-        self.stage == Stage::Finished
+        *self == Self::Finished
     }
 }
 

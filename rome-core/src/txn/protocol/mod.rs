@@ -13,8 +13,9 @@
 //! | [`Prepare`](RequestKind::Prepare) | where everything that was read is as it was and no other transaction's marks are met: marks on what is read and written, a promise, at participant 0 the record as *staging* | [`Promise`] |
 //! | [`Inquire`](RequestKind::Inquire) | where there is no record: poisons, so that the record is never made | [`Found`] |
 //! | [`Poison`](RequestKind::Poison) | where there is no promise: a late prepare will be refused | [`Promise`] |
-//! | [`Decide`](RequestKind::Decide) | a staging record becomes decided; a decided one stays as it is; where there is none and it is to be aborted: poisons | the record's decision; none where there is no record |
-//! | [`Finalise`](RequestKind::Finalise) | marks become values or go, the promise goes, at participant 0 the record too; to abort where there is no promise: poisons, so that a late prepare blocks nobody | |
+//! | [`Decide`](RequestKind::Decide) | a staging record becomes decided, and what participant 0 itself has prepared is finalised; a decided record stays as it is; where there is none and it is to be aborted: poisons | the record's decision; none where there is no record |
+//! | [`Finalise`](RequestKind::Finalise) | marks become values or go, the promise goes; to abort where there is no promise: poisons, so that a late prepare blocks nobody | |
+//! | [`Forget`](RequestKind::Forget) | the record goes | |
 //!
 //! Each prepare has a lane ticket, so that a late or repeated one finds its first outcome; poison advances the lane.
 //!
@@ -23,8 +24,9 @@
 //! - A transaction is committed from the moment when every participant has promised: nothing but a missing promise lets anyone abort it,
 //!   and poison makes a missing promise stay missing. So the client may acknowledge after one round trip to all homes in parallel.
 //! - Nobody finalises before the record is decided. Otherwise a promise could be gone where it was kept, and be taken for missing.
-//! - The record goes last, in the commit that takes the marks and the promise beside it: no record is left without a mark that leads to it,
-//!   and whoever finds neither record nor mark has nothing to do.
+//! - The record goes last: whoever finds a mark elsewhere finds the record, and whoever finds neither has nothing to do. A record that its
+//!   client left behind, with no mark to lead to it, harms nobody. Whoever recovers a transaction leaves its record, since its client may come and
+//!   ask what became of it, and only a collector takes it away, much later.
 //! - Marks on what was read keep it as it was until the decision: without them two transactions that each read what the other writes, at different
 //!   homes, could both commit.
 //!
@@ -67,10 +69,12 @@ pub enum RequestKind {
     Inquire,
     /// Tell of the promise, and prevent it where it is missing.
     Poison,
-    /// Decide the record, unless it is decided.
+    /// Decide the record, unless it is decided, and finalise here.
     Decide(Decision),
-    /// Turn the marks into what was decided, and at participant 0 forget the record.
+    /// Turn the marks into what was decided.
     Finalise(Decision),
+    /// Forget the record.
+    Forget,
 }
 
 /// A request to a participant.
@@ -85,20 +89,14 @@ pub struct Request {
 /// What participant 0 knows of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Found {
-    /// The record waits for a decision; it lists so many participants.
-    Staging {
-        /// Their number.
-        participants: usize,
-    },
+    /// The record waits for a decision.
+    Staging,
     /// The record is decided.
-    Decided {
-        /// How.
-        decision: Decision,
-        /// The number of participants.
-        participants: usize,
-    },
-    /// There is no record, and there will be none: whatever marks are left are to be taken away.
+    Decided(Decision),
+    /// There never was a record, and there will be none: whatever marks are left elsewhere are to be taken away.
     Nothing,
+    /// There was a record, and everything was finalised before it was forgotten. How it was decided nobody knows any more.
+    Forgotten,
 }
 
 /// A home's reply to a [`Request`].
@@ -110,7 +108,7 @@ pub enum Reply {
     Found(Found),
     /// To [`RequestKind::Decide`]: how the record is decided; `None` where there is none: it was never made, or everything is finalised.
     Decided(Option<Decision>),
-    /// To [`RequestKind::Finalise`].
+    /// To [`RequestKind::Finalise`] and [`RequestKind::Forget`].
     Done,
 }
 

@@ -9,52 +9,45 @@ use super::{Awaited, Decision, Found, Promise, Reply, Request, RequestKind, Step
 /// the mark reads again.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Recovery {
-    /// The participant at which a mark was met.
-    here: usize,
+    participants: usize,
+    /// Whether the record goes in the end.
+    forgets: bool,
     stage: Stage,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 enum Stage {
     Inquiring,
-    Poisoning {
-        participants: usize,
-        awaited: Awaited,
-    },
-    Deciding {
-        participants: usize,
-    },
+    Poisoning(Awaited),
+    Deciding,
     Ending(Ending),
     /// Somebody else has done the rest.
     Finished,
 }
 
 impl Recovery {
-    /// A recovery of the transaction whose mark was met at this participant, and what to send.
-    pub fn begin(here: usize) -> (Self, Vec<Step>) {
+    /// A recovery of a transaction of so many participants, and what to send. The record stays for the transaction's client to find, unless the
+    /// caller `forgets` it: that is for the client itself, and for a collector when the client must have given up.
+    pub fn begin(participants: usize, forgets: bool) -> (Self, Vec<Step>) {
         let inquire = Step::Send(Request { to: 0, kind: RequestKind::Inquire });
-        (Self { here, stage: Stage::Inquiring }, vec![inquire])
+        (Self { participants, forgets, stage: Stage::Inquiring }, vec![inquire])
     }
 
     /// Takes a participant's reply to a request of this kind. Replies that come again change nothing.
     pub fn on(&mut self, from: usize, kind: RequestKind, reply: Reply) -> Vec<Step> {
         match (&mut self.stage, kind, reply) {
             (Stage::Inquiring, RequestKind::Inquire, Reply::Found(found)) => self.found(found),
-            (Stage::Poisoning { participants, awaited }, RequestKind::Poison, Reply::Promise(promise)) => {
-                let participants = *participants;
-                match promise {
-                    Promise::Given => match awaited.completes(from) {
-                        true => self.decide(participants, Decision::Committed),
-                        false => vec![],
-                    },
-                    Promise::Refused => self.decide(participants, Decision::Aborted),
-                }
+            (Stage::Poisoning(awaited), RequestKind::Poison, Reply::Promise(promise)) => match promise {
+                Promise::Given => match awaited.completes(from) {
+                    true => self.decide(Decision::Committed),
+                    false => vec![],
+                },
+                Promise::Refused => self.decide(Decision::Aborted),
+            },
+            (Stage::Deciding, RequestKind::Decide(_), Reply::Decided(Some(decision))) => {
+                self.end(Ending::at_all(self.participants, decision, self.forgets))
             }
-            (Stage::Deciding { participants }, RequestKind::Decide(_), Reply::Decided(Some(decision))) => {
-                let participants = *participants;
-                self.end(Ending::at_all(participants, decision))
-            }
-            (Stage::Deciding { .. }, RequestKind::Decide(_), Reply::Decided(None)) => {
+            (Stage::Deciding, RequestKind::Decide(_), Reply::Decided(None)) => {
                 self.stage = Stage::Finished;
                 vec![Step::Finish]
             }
@@ -73,17 +66,18 @@ impl Recovery {
 
     fn found(&mut self, found: Found) -> Vec<Step> {
         match found {
-            Found::Staging { participants } => {
-                self.stage = Stage::Poisoning { participants, awaited: Awaited::all_of(0..participants) };
-                to_all(participants, RequestKind::Poison).collect()
+            Found::Staging => {
+                self.stage = Stage::Poisoning(Awaited::all_of(0..self.participants));
+                to_all(self.participants, RequestKind::Poison).collect()
             }
-            Found::Decided { decision, participants } => self.end(Ending::at_all(participants, decision)),
-            Found::Nothing => self.end(Ending::at_one(self.here, Decision::Aborted)),
+            Found::Decided(decision) => self.end(Ending::at_all(self.participants, decision, self.forgets)),
+            // Where there was a record everything is finalised, and this changes nothing.
+            Found::Nothing | Found::Forgotten => self.end(Ending::at_all(self.participants, Decision::Aborted, false)),
         }
     }
 
-    fn decide(&mut self, participants: usize, decision: Decision) -> Vec<Step> {
-        self.stage = Stage::Deciding { participants };
+    fn decide(&mut self, decision: Decision) -> Vec<Step> {
+        self.stage = Stage::Deciding;
         vec![Step::Send(Request { to: 0, kind: RequestKind::Decide(decision) })]
     }
 

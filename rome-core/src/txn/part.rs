@@ -1,0 +1,333 @@
+//! What a transaction does at one home.
+
+use super::buffer::WriteBuffer;
+use super::client::{Client, Link};
+use super::guards::{GuardList, Guards};
+use super::marks::write_mark;
+use super::overlay::{covered_range, overlay_range};
+use crate::catalog::{TableId, schema_version_key};
+use crate::error::{Error, Result};
+use crate::store::{
+    Entry, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, Version,
+};
+use bytes::Bytes;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Reads and writes of one transaction at one home.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) link: Arc<Link>,
+    pub(super) writes: WriteBuffer,
+    pub(super) guards: GuardList,
+    /// The version of the first read; the version of all reads where the store has snapshots.
+    snapshot: Option<Version>,
+    pub(super) newest: Version,
+    /// Read requests made.
+    pub(super) reads: u64,
+    /// Of those, such that were repeated since they met another transaction's marks.
+    pub(super) repeated: u64,
+}
+
+/// How a part's reads are to be remembered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remember {
+    /// Everything is read at one version and nothing is validated: a long scan need not remember its rows.
+    pub(super) nothing_at_snapshots: bool,
+}
+
+impl Part {
+    pub(super) fn new(link: Arc<Link>, logging: bool) -> Self {
+        let mut writes = WriteBuffer::default();
+        if logging {
+            writes.mark();
+        }
+        Self { link, writes, guards: GuardList::default(), snapshot: None, newest: 0, reads: 0, repeated: 0 }
+    }
+
+    pub(super) fn use_table(&mut self, table: TableId, version: Version) -> Result<()> {
+        if version == 0 { Ok(()) } else { self.guards.use_table(table, schema_version_key(table), version) }
+    }
+
+    /// Whether anything was read that was not only expected.
+    pub(super) fn has_read(&self) -> bool {
+        self.reads > 0
+    }
+
+    /// See [`super::Txn::read_at`].
+    pub(super) async fn read(
+        &mut self,
+        client: &Client,
+        reads: Vec<Read>,
+        limits: ReadLimits,
+        remember: Remember,
+    ) -> Result<Vec<ReadResult>> {
+        let follow_here = !self.link.store().capabilities().follow;
+        // Where each result comes from: what is known already, or a position in the request.
+        let mut sources = Vec::with_capacity(reads.len());
+        let mut request = Vec::with_capacity(reads.len() + 1);
+        for read in &reads {
+            match read {
+                Read::Point(key) => match self.known(key) {
+                    Some(entry) => sources.push(Err(ReadResult { entries: entry.into_iter().collect(), more: None })),
+                    None => {
+                        sources.push(Ok(request.len()));
+                        request.push(read.clone());
+                    }
+                },
+                Read::Range { range, limit, reverse } | Read::Follow { range, limit, reverse } => {
+                    // Buffered removals may hide entries: ask for as many more.
+                    let hidden = if self.writes.is_empty() { 0 } else { self.writes.range(range).count() };
+                    let (range, limit, reverse) = (range.clone(), limit.map(|limit| limit + hidden), *reverse);
+                    sources.push(Ok(request.len()));
+                    request.push(match read {
+                        Read::Follow { .. } if !follow_here => Read::Follow { range, limit, reverse },
+                        _ => Read::Range { range, limit, reverse },
+                    });
+                }
+            }
+        }
+        let mut answers = self.fetch(client, request, limits, remember).await?;
+        let mut results = Vec::with_capacity(reads.len());
+        for (read, source) in reads.iter().zip(sources) {
+            let position = match source {
+                Err(known) => {
+                    results.push(known);
+                    continue;
+                }
+                Ok(position) => position,
+            };
+            let answer = answers.get_mut(position).map(std::mem::take).unwrap_or_default();
+            results.push(match read {
+                Read::Point(_) => answer,
+                Read::Range { range, limit, reverse } | Read::Follow { range, limit, reverse } => {
+                    overlay_range(&self.writes, range, *limit, *reverse, answer)
+                }
+            });
+        }
+        self.resolve_targets(client, &reads, &mut results, limits, remember).await?;
+        Ok(results)
+    }
+
+    /// What a key holds, where this transaction wrote it or has read it before.
+    fn known(&self, key: &Key) -> Option<Option<Entry>> {
+        match self.writes.get(key) {
+            Some(own) => Some(own.as_ref().map(|value| own_entry(key, value))),
+            None => self.guards.known(key),
+        }
+    }
+
+    /// Gives index entries the rows they point to: from the buffer where this transaction wrote them, else, where the store does not follow
+    /// by itself, by one more read.
+    async fn resolve_targets(
+        &mut self,
+        client: &Client,
+        reads: &[Read],
+        results: &mut [ReadResult],
+        limits: ReadLimits,
+        remember: Remember,
+    ) -> Result<()> {
+        let mut missing = Vec::new();
+        for (read, result) in reads.iter().zip(results.iter_mut()) {
+            if !matches!(read, Read::Follow { .. }) {
+                continue;
+            }
+            for entry in &mut result.entries {
+                match self.writes.get(&entry.value) {
+                    Some(own) => entry.target = own.as_ref().map(|row| Box::new(own_entry(&entry.value, row))),
+                    None if entry.target.is_some() => {}
+                    None => match self.guards.known(&entry.value) {
+                        Some(known) => entry.target = known.map(Box::new),
+                        None => missing.push(Read::Point(entry.value.clone())),
+                    },
+                }
+            }
+        }
+        if !missing.is_empty() {
+            missing.sort_unstable_by(|a, b| point_key(a).cmp(&point_key(b)));
+            missing.dedup();
+            let found = self.fetch(client, missing, limits, remember).await?;
+            let rows: std::collections::HashMap<Key, Entry> =
+                found.into_iter().flat_map(|result| result.entries).map(|entry| (entry.key.clone(), entry)).collect();
+            for result in results.iter_mut() {
+                for entry in result.entries.iter_mut().filter(|entry| entry.target.is_none()) {
+                    entry.target = rows.get(&entry.value).cloned().map(Box::new);
+                }
+            }
+        }
+        for (read, result) in reads.iter().zip(results.iter_mut()) {
+            if matches!(read, Read::Follow { .. }) {
+                // An entry whose row this transaction removed.
+                let writes = &self.writes;
+                result.entries.retain(|entry| entry.target.is_some() || writes.get(&entry.value).is_none());
+            }
+        }
+        Ok(())
+    }
+
+    /// One request to the store, its answer noted for validation. Where the answer holds another transaction's marks, that one is waited for, and
+    /// the request repeated.
+    pub(super) async fn fetch(
+        &mut self,
+        client: &Client,
+        mut reads: Vec<Read>,
+        limits: ReadLimits,
+        remember: Remember,
+    ) -> Result<Vec<ReadResult>> {
+        let asked = reads.len();
+        let tables = self.guards.unconfirmed_tables();
+        // Where everything that was asked is known already, the tables' descriptions still have to be confirmed.
+        if reads.is_empty() && tables.is_empty() {
+            return Ok(Vec::new());
+        }
+        reads.extend(tables.iter().map(|(_, key, _)| Read::Point(key.clone())));
+        let response = loop {
+            let response = self.ask(&reads, limits).await?;
+            // With one home alone there are no marks; looking costs a byte for each entry.
+            let Some((key, txn)) = first_mark(&response)? else { break response };
+            if self.snapshot.is_some() && self.link.store().capabilities().snapshots {
+                // The snapshot will always show the mark.
+                client.settle(&self.link, txn).await?;
+                return Err(Error::serialization_failure().with_contended(key));
+            }
+            self.repeated += 1;
+            client.settle(&self.link, txn).await?;
+        };
+        let snapshots = self.link.store().capabilities().snapshots;
+        if !snapshots && self.snapshot.is_some() {
+            self.guards.rebase(response.snapshot);
+        }
+        self.snapshot.get_or_insert(response.snapshot);
+        self.newest = self.newest.max(response.snapshot);
+        let mut results = response.results;
+        if results.len() != reads.len() {
+            return Err(Error::internal("a store answered another number of reads than it was asked"));
+        }
+        for (result, (table, key, version)) in results.drain(asked..).zip(tables) {
+            if result.entries.first().map(|entry| entry.version) != Some(version) {
+                return Err(Error::schema_changed().with_contended(key));
+            }
+            self.guards.confirm_table(table);
+        }
+        if snapshots && remember.nothing_at_snapshots {
+            return Ok(results);
+        }
+        for (read, result) in reads.into_iter().zip(&results) {
+            match read {
+                Read::Point(key) => self.guards.saw_point(key, result.entries.first())?,
+                Read::Range { range, reverse, .. } | Read::Follow { range, reverse, .. } => {
+                    let covered = covered_range(&range, reverse, result.more.as_ref());
+                    self.guards.saw_range(covered, response.snapshot, result.entries.len() as u64);
+                    for target in result.entries.iter().filter_map(|entry| entry.target.as_ref()) {
+                        self.guards.saw_point(target.key.clone(), Some(target))?;
+                    }
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    async fn ask(&mut self, reads: &[Read], limits: ReadLimits) -> Result<ReadResponse> {
+        let snapshots = self.link.store().capabilities().snapshots;
+        let at = if snapshots { self.snapshot } else { None };
+        // Every answer must fit the earlier ones: also a transaction that will lose must not see a state that never was.
+        let consistent = !snapshots && self.snapshot.is_some();
+        let mut relied =
+            if consistent { self.guards.of_reads(self.newest, self.most_guards()) } else { Guards::default() };
+        self.reads += 1;
+        let request = ReadRequest { reads: reads.to_vec(), at, guards: relied.take(), limits };
+        match self.link.read(request).await? {
+            ReadOutcome::Answer(response) => Ok(response),
+            ReadOutcome::Conflict { guard } => Err(relied.failure(guard)),
+        }
+    }
+
+    /// Whether everything that was read is still as it was: one round trip.
+    pub(super) async fn validate(&self) -> Result<()> {
+        let mut relied = self.guards.of_reads(self.newest, self.most_guards());
+        let request = ReadRequest { guards: relied.take(), ..ReadRequest::default() };
+        match self.link.read(request).await? {
+            ReadOutcome::Answer(_) => Ok(()),
+            ReadOutcome::Conflict { guard } => Err(relied.failure(guard)),
+        }
+    }
+
+    /// Beyond how many guards what was read is guarded by whole ranges.
+    pub(super) fn most_guards(&self) -> usize {
+        let capabilities = self.link.store().capabilities();
+        if capabilities.cheap_unchanged { capabilities.max_guards } else { usize::MAX }
+    }
+
+    /// What a key that is written holds before, as far as this transaction knows; `Some(None)` is "nothing".
+    pub(super) fn old_value(&self, key: &Key, absent: &HashSet<Key>) -> Option<Option<Bytes>> {
+        match self.guards.known(key) {
+            Some(known) => Some(known.map(|entry| entry.value)),
+            None => absent.contains(key).then_some(None),
+        }
+    }
+
+    /// See [`super::Txn::delete_at`].
+    pub(super) fn delete(&mut self, key: Key) {
+        // A key that this transaction made and that was read as absent needs no removal.
+        if self.guards.point(&key) == Some(None) {
+            self.writes.forget(key);
+        } else {
+            self.writes.set(key, None);
+        }
+    }
+
+    /// See [`super::Txn::expect_at`].
+    pub(super) fn expect(&mut self, guard: Guard, failure: Error) -> Result<()> {
+        match &guard {
+            Guard::Absent(key) => match (self.writes.get(key), self.guards.point(key)) {
+                (Some(Some(_)), _) | (None, Some(Some(_))) => return Err(failure),
+                // Removed by this transaction, or read as absent: guarded already.
+                (Some(None), _) | (None, Some(None)) => return Ok(()),
+                (None, None) => {}
+            },
+            Guard::Present(key) => match (self.writes.get(key), self.guards.point(key)) {
+                (Some(None), _) | (None, Some(None)) => return Err(failure),
+                (Some(Some(_)), _) | (None, Some(Some(_))) => return Ok(()),
+                (None, None) => {}
+            },
+            Guard::Range { range, .. } => {
+                let own: Vec<bool> = self.writes.range(range).map(|(_, value)| value.is_some()).collect();
+                if own.contains(&true) {
+                    return Err(failure);
+                }
+                if !own.is_empty() {
+                    // What this transaction removes is still there when the guard is checked.
+                    let guard = Guard::Range { range: range.clone(), since: self.newest, count: own.len() as u64 };
+                    self.guards.expect(guard, failure);
+                    return Ok(());
+                }
+            }
+            Guard::Version { .. } | Guard::Unchanged { .. } => {}
+        }
+        self.guards.expect(guard, failure);
+        Ok(())
+    }
+}
+
+/// The first mark in an answer: the key that it stands on and its transaction.
+fn first_mark(response: &ReadResponse) -> Result<Option<(Key, super::TxnId)>> {
+    for entry in response.results.iter().flat_map(|result| &result.entries) {
+        for entry in [Some(entry), entry.target.as_deref()].into_iter().flatten() {
+            if let Some(mark) = write_mark(&entry.value)? {
+                return Ok(Some((entry.key.clone(), mark.txn)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn own_entry(key: &Key, value: &Bytes) -> Entry {
+    Entry { key: key.clone(), version: 0, value: value.clone(), target: None }
+}
+
+fn point_key(read: &Read) -> Option<&Key> {
+    match read {
+        Read::Point(key) => Some(key),
+        _ => None,
+    }
+}

@@ -1,0 +1,229 @@
+//! What [`super::protocol`] asks of homes, as commits and reads of their stores.
+
+use super::client::{Client, Link};
+use super::marks::{Blob, Participant, Promise, Record, TxnId, decode, encode, never_key, promise_key, record_key};
+use super::marks::write_mark;
+use super::protocol::{Decision, Found, Promise as Answer, Reply, Request, RequestKind};
+use crate::error::{Error, Result, SqlState};
+use crate::store::{
+    Commit, CommitOutcome, Entry, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, StoreError, Version, Write,
+};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a home has prepared, or is to prepare: keys with their old and new values, and keys of marks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Content {
+    pub(super) written: Vec<(Key, Option<Bytes>, Option<Bytes>)>,
+    pub(super) marks: Vec<Key>,
+}
+
+impl Content {
+    /// What its promise says of it.
+    pub(super) fn promise(&self, participants: &[Participant]) -> Promise {
+        Promise {
+            participants: participants.to_vec(),
+            written: self.written.iter().map(|(key, ..)| Blob(key.clone())).collect(),
+            marks: self.marks.iter().cloned().map(Blob).collect(),
+        }
+    }
+
+    /// The writes that end it: values in place of marks.
+    fn end(&self, txn: TxnId, decision: Decision) -> Vec<Write> {
+        let written = self.written.iter().map(|(key, old, new)| {
+            let value = if decision == Decision::Committed { new } else { old };
+            match value {
+                Some(value) => Write::Put(key.clone(), value.clone()),
+                None => Write::Delete(key.clone()),
+            }
+        });
+        let marks = self.marks.iter().cloned().chain([promise_key(txn)]).map(Write::Delete);
+        written.chain(marks).collect()
+    }
+}
+
+/// A transaction over several homes, as anybody who ends it knows it.
+#[derive(Debug)]
+pub(super) struct Homes {
+    pub(super) txn: TxnId,
+    pub(super) participants: Vec<Participant>,
+    links: Vec<Arc<Link>>,
+    /// What its client knows without asking, by participant.
+    pub(super) contents: Vec<Option<Content>>,
+}
+
+impl Homes {
+    /// The homes of a transaction.
+    ///
+    /// # Errors
+    /// Where a home is not known to this client.
+    pub(super) fn new(client: &Client, txn: TxnId, participants: Vec<Participant>) -> Result<Self> {
+        let links = participants.iter().map(|participant| client.link(participant.home)).collect::<Result<_>>()?;
+        let contents = vec![None; participants.len()];
+        Ok(Self { txn, participants, links, contents })
+    }
+
+    fn at(&self, participant: usize) -> Result<(&Arc<Link>, &Participant)> {
+        let pair = self.links.get(participant).zip(self.participants.get(participant));
+        pair.ok_or_else(|| Error::internal("a transaction has no such participant"))
+    }
+
+    /// Does what is asked, except preparing, and gives the reply.
+    ///
+    /// # Errors
+    /// The store's: ask again.
+    pub(super) async fn perform(&self, request: Request) -> Result<Reply> {
+        match request.kind {
+            RequestKind::Prepare => Err(Error::internal("only a transaction's client prepares it")),
+            RequestKind::Inquire => self.inquire().await.map(Reply::Found),
+            RequestKind::Poison => {
+                let prepared = self.poison(request.to).await? && self.promise(request.to).await?.is_some();
+                Ok(Reply::Promise(if prepared { Answer::Given } else { Answer::Refused }))
+            }
+            RequestKind::Decide(decision) => self.decide(decision).await.map(Reply::Decided),
+            RequestKind::Finalise(decision) => self.finalise(request.to, decision).await.map(|()| Reply::Done),
+            RequestKind::Forget => self.forget().await.map(|()| Reply::Done),
+        }
+    }
+
+    /// Takes the place of the prepare in its lane, unless it was there first; whether the prepare may have taken effect.
+    async fn poison(&self, participant: usize) -> Result<bool> {
+        let (link, at) = self.at(participant)?;
+        let commit =
+            Commit { guards: vec![Guard::Present(never_key())], ticket: Some(at.ticket()), ..Commit::default() };
+        match link.store().commit(link.home(), commit).await {
+            Ok(CommitOutcome::Committed { .. }) => Ok(true),
+            Ok(CommitOutcome::Conflict { .. } | CommitOutcome::OutOfBounds { .. }) => Ok(false),
+            // Its client uses the lane for something else by now.
+            Err(StoreError::LaneClosed) => Ok(true),
+            Err(error) => Err(link.described(error)),
+        }
+    }
+
+    async fn inquire(&self) -> Result<Found> {
+        let mut poisoned = false;
+        loop {
+            if let Some((_, record)) = self.record().await? {
+                return Ok(record.decision().map_or(Found::Staging, Found::Decided));
+            }
+            if poisoned {
+                return Ok(Found::Forgotten);
+            }
+            // Prepared after we looked, or long ago: look again.
+            poisoned = self.poison(0).await?;
+            if !poisoned {
+                return Ok(Found::Nothing);
+            }
+        }
+    }
+
+    async fn decide(&self, decision: Decision) -> Result<Option<Decision>> {
+        let (link, _) = self.at(0)?;
+        loop {
+            let Some((version, record)) = self.record().await? else {
+                if decision == Decision::Committed || !self.poison(0).await? || self.record().await?.is_none() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            if let Some(decided) = record.decision() {
+                return Ok(Some(decided));
+            }
+            let key = record_key(self.txn);
+            let decided = Record { committed: Some(decision == Decision::Committed), ..record };
+            let Some(content) = self.content(0).await? else { continue };
+            let mut writes = content.end(self.txn, decision);
+            writes.push(Write::Put(key.clone(), encode(&decided)?));
+            let commit = Commit { guards: vec![Guard::Version { key, version }], writes, ..Commit::default() };
+            if let CommitOutcome::Committed { .. } = link.commit(commit).await? {
+                return Ok(Some(decision));
+            }
+        }
+    }
+
+    async fn finalise(&self, participant: usize, decision: Decision) -> Result<()> {
+        let (link, _) = self.at(participant)?;
+        loop {
+            if let Some(content) = self.content(participant).await? {
+                let guards = vec![Guard::Present(promise_key(self.txn))];
+                let commit = Commit { guards, writes: content.end(self.txn, decision), ..Commit::default() };
+                if let CommitOutcome::Committed { .. } = link.commit(commit).await? {
+                    return Ok(());
+                }
+            }
+            // Somebody else has done it; or it was never prepared, and must stay so.
+            let over = decision == Decision::Committed || !self.poison(participant).await?;
+            if over || self.promise(participant).await?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn forget(&self) -> Result<()> {
+        let (link, _) = self.at(0)?;
+        let key = record_key(self.txn);
+        let commit = Commit {
+            guards: vec![Guard::Present(key.clone())],
+            writes: vec![Write::Delete(key)],
+            ..Commit::default()
+        };
+        link.commit(commit).await.map(|_| ())
+    }
+
+    /// The record, where there is one, with its version.
+    async fn record(&self) -> Result<Option<(Version, Record)>> {
+        let (link, _) = self.at(0)?;
+        let found = points(link, vec![record_key(self.txn)]).await?.into_iter().next();
+        found.map(|entry| Ok((entry.version, decode(&entry.value)?))).transpose()
+    }
+
+    async fn promise(&self, participant: usize) -> Result<Option<Promise>> {
+        let (link, _) = self.at(participant)?;
+        promise(link, self.txn).await
+    }
+
+    /// What a participant has prepared; `None` where it has not, or no more.
+    async fn content(&self, participant: usize) -> Result<Option<Content>> {
+        if let Some(Some(known)) = self.contents.get(participant) {
+            return Ok(Some(known.clone()));
+        }
+        let Some(promise) = self.promise(participant).await? else { return Ok(None) };
+        let (link, _) = self.at(participant)?;
+        let keys: Vec<Key> = promise.written.into_iter().map(|key| key.0).collect();
+        let count = keys.len();
+        let mut content =
+            Content { marks: promise.marks.into_iter().map(|key| key.0).collect(), ..Content::default() };
+        for entry in points(link, keys).await? {
+            if let Some(mark) = write_mark(&entry.value)?.filter(|mark| mark.txn == self.txn) {
+                content.written.push((entry.key, mark.old.map(|old| old.0), mark.new.map(|new| new.0)));
+            }
+        }
+        if content.written.len() == count {
+            return Ok(Some(content));
+        }
+        // Ended between the two reads, or somebody has written over its marks.
+        match self.promise(participant).await? {
+            None => Ok(None),
+            Some(_) => {
+                let message = format!("transaction {} has lost a mark at one of its homes", self.txn);
+                Err(Error::new(SqlState::DATA_CORRUPTED, message))
+            }
+        }
+    }
+}
+
+/// A home's promise, where it has one.
+pub(super) async fn promise(link: &Link, txn: TxnId) -> Result<Option<Promise>> {
+    let found = points(link, vec![promise_key(txn)]).await?.into_iter().next();
+    found.map(|entry| decode(&entry.value)).transpose()
+}
+
+/// What these keys hold, those that exist.
+async fn points(link: &Link, keys: Vec<Key>) -> Result<Vec<Entry>> {
+    let reads = keys.into_iter().map(Read::Point).collect();
+    let request = ReadRequest { reads, limits: ReadLimits::default(), ..ReadRequest::default() };
+    match link.read(request).await? {
+        ReadOutcome::Answer(answer) => Ok(answer.results.into_iter().flat_map(|result| result.entries).collect()),
+        ReadOutcome::Conflict { .. } => Err(Error::internal("a read without guards had a conflict")),
+    }
+}

@@ -1,0 +1,104 @@
+//! What to do about another transaction's mark: wait for its client, then end it in its place.
+
+use super::client::{Client, Link};
+use super::many::end;
+use super::marks::{Participant, Promise, Record, TxnId, all_promises, all_records, decode, owner_of_record};
+use super::perform::{Homes, promise};
+use super::alone::entries;
+use crate::error::{Error, Result, SqlState};
+use crate::store::Entry;
+use crate::topology::HomeNo;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// The first pause between two looks at a mark.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+impl Client {
+    /// Waits until a transaction that has prepared at this home has ended here; ends it where its client does not.
+    ///
+    /// # Errors
+    /// 08006 where it can be ended only with a site that can't be reached.
+    pub(super) async fn settle(&self, link: &Arc<Link>, txn: TxnId) -> Result<()> {
+        let met = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let Some(promise) = promise(link, txn).await? else { return Ok(()) };
+            if met.elapsed() >= self.patience().recovery_after {
+                let homes = Homes::new(self, txn, promise.participants)?;
+                return match end(&homes, false, Instant::now()).await {
+                    Err(error) if super::perform::promise(link, txn).await?.is_some() => Err(blocked(txn, &error)),
+                    _ => Ok(()),
+                };
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Ends what the clients of other transactions have left behind at this home for longer than `recovery_after`, marks that nobody meets
+    /// included. Call it now and then with the same `seen`, which remembers what was there when.
+    ///
+    /// # Errors
+    /// Those of reading the home; a transaction that can't be ended now stays for the next call.
+    pub async fn sweep(&self, home: HomeNo, seen: &mut Sweep) -> Result<usize> {
+        let link = self.link(home)?;
+        let mut left = BTreeMap::new();
+        // Where a home has both, the promise: of what is marked no record may be forgotten.
+        for range in [all_promises(), all_records()] {
+            for entry in entries(&link, range).await?.0 {
+                left.entry(owner_of_record(&entry.key)?).or_insert(entry);
+            }
+        }
+        seen.0.retain(|(at, txn), _| *at != home || left.contains_key(txn));
+        let mut ended = 0;
+        for (txn, entry) in left {
+            let since = *seen.0.entry((home, txn)).or_insert_with(Instant::now);
+            if since.elapsed() < self.patience().recovery_after {
+                continue;
+            }
+            let forgets = since.elapsed() >= self.patience().record_kept;
+            if is_decided(&entry)? && !forgets {
+                continue;
+            }
+            let participants = participants_of(&entry)?;
+            let homes = Homes::new(self, txn, participants)?;
+            match end(&homes, forgets, Instant::now()).await {
+                Ok(_) => ended += 1,
+                Err(problem) => tracing::debug!(%txn, %problem, "a transaction over several homes could not be ended"),
+            }
+        }
+        Ok(ended)
+    }
+}
+
+/// What calls of [`Client::sweep`] have seen before.
+#[derive(Debug, Default)]
+pub struct Sweep(BTreeMap<(HomeNo, TxnId), Instant>);
+
+fn participants_of(entry: &Entry) -> Result<Vec<Participant>> {
+    if all_records().contains(&entry.key) {
+        Ok(decode::<Record>(&entry.value)?.participants)
+    } else {
+        Ok(decode::<Promise>(&entry.value)?.participants)
+    }
+}
+
+/// Whether this is a record, and decided.
+fn is_decided(entry: &Entry) -> Result<bool> {
+    Ok(all_records().contains(&entry.key) && decode::<Record>(&entry.value)?.committed.is_some())
+}
+
+fn blocked(txn: TxnId, cause: &Error) -> Error {
+    let detail = match cause.detail() {
+        Some(site) => format!("{} {site}", cause.message()),
+        None => cause.message().to_owned(),
+    };
+    Error::new(SqlState::CONNECTION_FAILURE, format!("what was asked for is held by transaction {txn}, which can't be ended now"))
+        .with_detail(detail)
+        .with_hint("It is ended as soon as all of its homes can be reached.")
+}
