@@ -9,7 +9,8 @@ use rome_core::store::{
     Capabilities, Commit, CommitOutcome, Guard, HomeId, Key, KeyRange, MemoryStore, Read, ReadLimits, ReadOutcome,
     ReadRequest, Store, StoreError, Version, WatchStream,
 };
-use rome_core::txn::{Client, Mode, Txn};
+use rome_core::topology::HomeNo;
+use rome_core::txn::{Client, HomeRead, Mode, Txn};
 use rome_core::{Error, SqlState};
 use std::sync::Arc;
 
@@ -57,8 +58,8 @@ async fn filled() -> Arc<Client> {
     let client = Client::new(Arc::new(Narrow { inner, capabilities }), HomeId::new("h"), 1);
     let mut txn = client.begin(Mode::SingleStatement);
     for number in (0..KEYS).step_by(2) {
-        txn.put(key(2000, number), Bytes::from("old")).unwrap();
-        txn.put(key(3000, number), Bytes::from("old")).unwrap();
+        txn.put(HomeNo::FIRST, key(2000, number), Bytes::from("old")).unwrap();
+        txn.put(HomeNo::FIRST, key(3000, number), Bytes::from("old")).unwrap();
     }
     txn.commit().await.unwrap();
     client
@@ -73,7 +74,7 @@ async fn change(client: &Arc<Client>, change: impl FnOnce(&mut Txn)) {
 /// Reads all keys of the first space, the absent ones too.
 async fn reads_many(client: &Arc<Client>) -> Txn {
     let mut txn = client.begin(Mode::Interactive);
-    let reads = (0..KEYS).map(|number| Read::Point(key(2000, number))).collect();
+    let reads = (0..KEYS).map(|number| HomeRead::point(HomeNo::FIRST, key(2000, number))).collect();
     let found = txn.read(reads, ReadLimits::default()).await.unwrap();
     assert_eq!(found.iter().map(|result| result.entries.len()).sum::<usize>(), 50);
     txn
@@ -81,7 +82,7 @@ async fn reads_many(client: &Arc<Client>) -> Txn {
 
 /// Commits a write elsewhere.
 async fn writes(mut txn: Txn) -> Result<(), Error> {
-    txn.put(key(4000, 1), Bytes::from("new"))?;
+    txn.put(HomeNo::FIRST, key(4000, 1), Bytes::from("new"))?;
     txn.commit().await.map(drop)
 }
 
@@ -91,17 +92,17 @@ async fn nothing_changed_or_only_elsewhere() {
     let txn = reads_many(&client).await;
     writes(txn).await.unwrap();
     let txn = reads_many(&client).await;
-    change(&client, |txn| txn.put(key(3000, 4), Bytes::from("new")).unwrap()).await;
+    change(&client, |txn| txn.put(HomeNo::FIRST, key(3000, 4), Bytes::from("new")).unwrap()).await;
     writes(txn).await.unwrap();
 }
 
 #[tokio::test]
 async fn every_change_to_what_was_read_is_noticed() {
     let changes: [fn(&mut Txn); 4] = [
-        |txn| txn.put(key(2000, 40), Bytes::from("new")).unwrap(),
-        |txn| txn.put(key(2000, 41), Bytes::from("new")).unwrap(),
-        |txn| txn.delete(key(2000, 0)).unwrap(),
-        |txn| txn.delete(key(2000, 98)).unwrap(),
+        |txn| txn.put(HomeNo::FIRST, key(2000, 40), Bytes::from("new")).unwrap(),
+        |txn| txn.put(HomeNo::FIRST, key(2000, 41), Bytes::from("new")).unwrap(),
+        |txn| txn.delete(HomeNo::FIRST, key(2000, 0)).unwrap(),
+        |txn| txn.delete(HomeNo::FIRST, key(2000, 98)).unwrap(),
     ];
     for (number, changed) in changes.into_iter().enumerate() {
         let client = filled().await;
@@ -117,12 +118,12 @@ async fn every_change_to_what_was_read_is_noticed() {
 async fn a_later_read_validates_the_earlier_ones() {
     let client = filled().await;
     let mut txn = reads_many(&client).await;
-    let other = vec![Read::Point(key(3000, 1))];
+    let other = vec![HomeRead::point(HomeNo::FIRST, key(3000, 1))];
     txn.read(other.clone(), ReadLimits::default()).await.unwrap();
-    change(&client, |txn| txn.put(key(3000, 7), Bytes::from("new")).unwrap()).await;
-    txn.read(vec![Read::Point(key(3000, 2))], ReadLimits::default()).await.unwrap();
-    change(&client, |txn| txn.delete(key(2000, 8)).unwrap()).await;
-    let error = txn.read(vec![Read::Point(key(3000, 3))], ReadLimits::default()).await.unwrap_err();
+    change(&client, |txn| txn.put(HomeNo::FIRST, key(3000, 7), Bytes::from("new")).unwrap()).await;
+    txn.read(vec![HomeRead::point(HomeNo::FIRST, key(3000, 2))], ReadLimits::default()).await.unwrap();
+    change(&client, |txn| txn.delete(HomeNo::FIRST, key(2000, 8)).unwrap()).await;
+    let error = txn.read(vec![HomeRead::point(HomeNo::FIRST, key(3000, 3))], ReadLimits::default()).await.unwrap_err();
     assert_eq!(error.state(), SqlState::SERIALIZATION_FAILURE);
 }
 
@@ -137,9 +138,9 @@ async fn ranges_are_covered_too() {
             limit: None,
             reverse: false,
         };
-        let ranges = (0..20).map(|part| range(part * 5, part * 5 + 2)).collect();
+        let ranges = (0..20).map(|part| HomeRead { home: HomeNo::FIRST, read: range(part * 5, part * 5 + 2) }).collect();
         txn.read(ranges, ReadLimits::default()).await.unwrap();
-        change(&client, |txn| txn.put(key(space, 50), Bytes::from("new")).unwrap()).await;
+        change(&client, |txn| txn.put(HomeNo::FIRST, key(space, 50), Bytes::from("new")).unwrap()).await;
         assert_eq!(writes(txn).await.unwrap_err().state(), SqlState::SERIALIZATION_FAILURE, "space {space}");
     }
 }
@@ -150,7 +151,7 @@ async fn expectations_keep_their_errors() {
     let client = filled().await;
     let mut txn = reads_many(&client).await;
     let taken = Error::new(SqlState::UNIQUE_VIOLATION, "taken");
-    txn.expect(Guard::Absent(key(3000, 2)), taken).unwrap();
+    txn.expect(HomeNo::FIRST, Guard::Absent(key(3000, 2)), taken).unwrap();
     assert_eq!(writes(txn).await.unwrap_err().state(), SqlState::UNIQUE_VIOLATION);
 }
 
@@ -160,7 +161,7 @@ async fn too_many_expectations_are_refused() {
     let client = filled().await;
     let mut txn = client.begin(Mode::SingleStatement);
     for number in 0..=GUARDS_MAX as u32 {
-        txn.expect(Guard::Absent(key(5000, number)), Error::internal("taken")).unwrap();
+        txn.expect(HomeNo::FIRST, Guard::Absent(key(5000, number)), Error::internal("taken")).unwrap();
     }
     assert_eq!(writes(txn).await.unwrap_err().state(), SqlState::PROGRAM_LIMIT_EXCEEDED);
 }
@@ -171,7 +172,7 @@ async fn a_key_is_read_once() {
     let client = filled().await;
     let mut txn = reads_many(&client).await;
     for number in [0, 1, 2] {
-        let again = txn.read(vec![Read::Point(key(2000, number))], ReadLimits::default()).await.unwrap();
+        let again = txn.read(vec![HomeRead::point(HomeNo::FIRST, key(2000, number))], ReadLimits::default()).await.unwrap();
         assert_eq!(again[0].entries.len(), usize::from(number != 1));
         assert!(again[0].entries.iter().all(|entry| entry.value == "old" && entry.version == 1));
     }
@@ -183,7 +184,7 @@ async fn a_key_is_read_once() {
 async fn a_statement_on_known_keys_still_confirms_its_tables() {
     let client = filled().await;
     let mut txn = reads_many(&client).await;
-    txn.use_table(TableId(77), 5).unwrap();
-    let stale = txn.read(vec![Read::Point(key(2000, 0))], ReadLimits::default()).await.unwrap_err();
+    txn.use_description(TableId(77), 5, 0).unwrap();
+    let stale = txn.read(vec![HomeRead::point(HomeNo::FIRST, key(2000, 0))], ReadLimits::default()).await.unwrap_err();
     assert!(stale.is_schema_change(), "{stale}");
 }

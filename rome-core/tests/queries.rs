@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use async_trait::async_trait;
-use rome_core::catalog::{Column, ColumnId, Index, IndexColumn, IndexState, SchemaView, Table, TableId};
+use rome_core::catalog::{Column, ColumnId, Homes, Index, IndexColumn, IndexState, Placement, SchemaView, Table, TableId};
 use rome_core::exec::functions::CallContext;
 use rome_core::exec::{ExecContext, NumberSource, RowRules, keys, run};
 use rome_core::plan::logical::Bound;
 use rome_core::store::{HomeId, MemoryStore, Store};
+use rome_core::topology::{HomeNo, Topology};
 use rome_core::txn::{Client, Mode};
 use rome_core::{DataType, Error, Result, Value};
 use std::sync::Arc;
@@ -21,6 +22,10 @@ impl SchemaView for Schema {
 
     fn table_by_id(&self, id: TableId) -> Option<Arc<Table>> {
         self.0.iter().find(|table| table.id == id).cloned()
+    }
+
+    fn topology(&self) -> Arc<Topology> {
+        Arc::new(Topology::single("here"))
     }
 }
 
@@ -60,6 +65,9 @@ fn table(id: u32, name: &str, columns: &[(&str, DataType)], indexes: Vec<Index>)
         checks: vec![],
         foreign_keys: vec![],
         referenced_by: vec![],
+        stamp: 0,
+        placement: Placement::First,
+        homes: Homes::default(),
     })
 }
 
@@ -134,10 +142,10 @@ impl Fixture {
         for rows in rows.chunks(1000) {
             let mut txn = self.client.begin(Mode::SingleStatement);
             for row in rows {
-                txn.put(keys::row_key(&table, row).unwrap(), keys::encode_table_row(&table, row)).unwrap();
+                txn.put(HomeNo::FIRST, keys::row_key(&table, row).unwrap(), keys::encode_table_row(&table, row)).unwrap();
                 for index in &table.indexes {
                     let (key, value) = keys::index_entry(&table, index, row).unwrap();
-                    txn.put(key, value).unwrap();
+                    txn.put(HomeNo::FIRST, key, value).unwrap();
                 }
             }
             txn.commit().await.unwrap();

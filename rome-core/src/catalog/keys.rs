@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `f` | the format of everything that Rome writes, as decimal text |
 //! | `t` table id (4 bytes, big-endian) | the table's description, JSON |
-//! | `v` table id | empty; its version is the table's schema version, raised by every change of the description |
+//! | `v` table id | a hash of the description (8 bytes; empty in older stores); its version is the table's schema version, raised by every change of the description |
+//! | `p` | the topology, JSON; none where there is one site |
 //! | `n` relation name | the id of the table that has this name, or that has the index of this name, as 4 bytes |
 //! | `i` | the next free table id and index space, as decimal text |
 //! | `s` table id, column id (4 bytes) | the next number of an identity column that no session has reserved, as decimal text |
@@ -33,6 +34,11 @@ fn key(letter: u8, rest: &[u8]) -> Key {
 /// The key of the format number.
 pub fn format_key() -> Key {
     key(b'f', &[])
+}
+
+/// The key of the topology.
+pub fn topology_key() -> Key {
+    key(b'p', &[])
 }
 
 /// The key of a table's description.

@@ -2,16 +2,19 @@
 
 mod change;
 pub mod keys;
+mod placement;
 mod snapshot;
 mod table;
 
 pub use change::{AlterAction, NewColumn, NewForeignKey, NewIndex, NewTable, SchemaChange};
 pub use keys::schema_version_key;
-pub use snapshot::{Catalog, FORMAT};
+pub use placement::{Homes, Placement};
+pub use snapshot::{Catalog, FORMAT, MAX_CATALOG_BYTES, check_format, format_mark, stamp_of};
 pub use table::{
     Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState, ReferentialAction, Table, TableId,
 };
 
+use crate::topology::Topology;
 use std::sync::Arc;
 
 /// What binding and execution need to know of the tables.
@@ -21,6 +24,9 @@ pub trait SchemaView: Send + Sync {
 
     /// The table of this number.
     fn table_by_id(&self, id: TableId) -> Option<Arc<Table>>;
+
+    /// The sites.
+    fn topology(&self) -> Arc<Topology>;
 
     /// The foreign keys that refer to a table, with the tables that have them.
     fn foreign_keys_to(&self, table: &Table) -> Vec<(Arc<Table>, ForeignKey)> {

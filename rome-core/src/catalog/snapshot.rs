@@ -1,10 +1,13 @@
 //! The catalog as one client knows it: all tables, as of one read. Immutable; DDL works on a copy.
 
-use super::keys::{CATALOG_SPACE, all_schema_versions, all_tables, format_key};
+use super::keys::{CATALOG_SPACE, all_schema_versions, all_tables, format_key, topology_key};
+use super::placement::Homes;
 use super::{SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Commit, Entry, Guard, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, Store, Write};
+use crate::store::{Entry, Read, ReadResult};
+use crate::topology::Topology;
 use bytes::Bytes;
+use md5::{Digest, Md5};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,72 +15,57 @@ use std::sync::Arc;
 pub const FORMAT: &str = "1";
 
 /// Largest catalog that is read, in bytes.
-const MAX_CATALOG_BYTES: usize = 256 << 20;
+pub const MAX_CATALOG_BYTES: usize = 256 << 20;
 
 /// All tables by name and number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Catalog {
+    topology: Arc<Topology>,
     by_name: HashMap<String, Arc<Table>>,
     by_id: HashMap<TableId, Arc<Table>>,
 }
 
 impl Catalog {
-    /// Reads the whole catalog in one round trip.
+    /// The reads that [`Catalog::from_answers`] makes a catalog of.
+    pub fn reads() -> Vec<Read> {
+        let all = |range| Read::Range { range, limit: None, reverse: false };
+        vec![Read::Point(format_key()), Read::Point(topology_key()), all(all_tables()), all(all_schema_versions())]
+    }
+
+    /// The catalog of a home; `site` is the name of the only site where the home keeps no topology.
     ///
     /// # Errors
-    /// XX001 where a description does not parse, 57P03 where another version of Rome wrote the store, and the store's own.
-    pub async fn load(store: &dyn Store, home: &HomeId) -> Result<Self> {
-        let all = |range| Read::Range { range, limit: None, reverse: false };
-        let reads = vec![Read::Point(format_key()), all(all_tables()), all(all_schema_versions())];
-        let limits = ReadLimits { entries: usize::MAX, bytes: MAX_CATALOG_BYTES };
-        let request = ReadRequest { reads, limits, ..ReadRequest::default() };
-        let ReadOutcome::Answer(answer) = store.read(home, request).await? else {
-            return Err(Error::internal("a read without guards had a conflict"));
-        };
-        if answer.results.iter().any(|result| result.more.is_some()) {
+    /// XX001 where a description does not parse, 57P03 where another version of Rome wrote the store.
+    pub fn from_answers(answers: &[ReadResult], site: &str) -> Result<Self> {
+        if answers.iter().any(|result| result.more.is_some()) {
             return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "the catalog exceeds 256 MiB"));
         }
-        let [format, tables, versions] = answer.results.as_slice() else {
+        let [format, topology, tables, versions] = answers else {
             return Err(Error::internal("a store answered another number of reads than it was asked"));
         };
         check_format(format.entries.first())?;
-        let versions: HashMap<&[u8], u64> =
-            versions.entries.iter().map(|entry| (id_part(entry), entry.version)).collect();
-        let mut catalog = Self::default();
+        let topology = match topology.entries.first() {
+            Some(entry) => parse(entry, "the topology")?,
+            None => Topology::single(site),
+        };
+        let versions: HashMap<&[u8], &Entry> = versions.entries.iter().map(|entry| (id_part(entry), entry)).collect();
+        let mut catalog =
+            Self { topology: Arc::new(topology), by_name: HashMap::new(), by_id: HashMap::new() };
         for entry in &tables.entries {
-            let mut table: Table = serde_json::from_slice(&entry.value).map_err(|error| {
-                Error::new(SqlState::DATA_CORRUPTED, "a table's description in the store is corrupt")
-                    .with_detail(format!("key {:02x?}: {error}", &entry.key[..]))
-            })?;
-            table.version = versions.get(id_part(entry)).copied().ok_or_else(|| {
+            let mut table: Table = parse(entry, "a table's description")?;
+            table.version = versions.get(id_part(entry)).map(|version| version.version).ok_or_else(|| {
                 Error::new(SqlState::DATA_CORRUPTED, format!("table \"{}\" has no schema version", table.name))
             })?;
+            table.stamp = stamp_of(&entry.value, catalog.topology.epoch);
+            table.homes = Homes::of(&table, &catalog.topology)?;
             catalog.put(Arc::new(table));
         }
         Ok(catalog)
     }
 
-    /// Marks a new store with the format, or checks that an old one has it.
-    ///
-    /// # Errors
-    /// 57P03 where another version of Rome wrote the store.
-    pub async fn prepare(store: &dyn Store, home: &HomeId) -> Result<()> {
-        let request = ReadRequest { reads: vec![Read::Point(format_key())], ..ReadRequest::default() };
-        let ReadOutcome::Answer(answer) = store.read(home, request).await? else {
-            return Err(Error::internal("a read without guards had a conflict"));
-        };
-        let found = answer.results.first().and_then(|result| result.entries.first());
-        if found.is_some() {
-            return check_format(found);
-        }
-        // Whoever is first marks it; the others find the mark, which is the same.
-        let commit = Commit {
-            guards: vec![Guard::Absent(format_key())],
-            writes: vec![Write::Put(format_key(), Bytes::from_static(FORMAT.as_bytes()))],
-            ..Commit::default()
-        };
-        store.commit(home, commit).await?;
-        Ok(())
+    /// The sites.
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
     }
 
     /// Adds or replaces a table.
@@ -107,7 +95,44 @@ impl Catalog {
     }
 }
 
+/// The hash of a description that tells whether two homes have the same one, and the same sites in mind.
+pub fn stamp_of(description: &[u8], epoch: u64) -> u64 {
+    let digest = Md5::new().chain_update(description).chain_update(epoch.to_be_bytes()).finalize();
+    digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Checks the format of a store, by what it holds under [`format_key`].
+///
+/// # Errors
+/// 57P03 where another version of Rome wrote the store.
+pub fn check_format(entry: Option<&Entry>) -> Result<()> {
+    match entry {
+        Some(entry) if &entry.value[..] != FORMAT.as_bytes() => Err(Error::new(
+            SqlState::CANNOT_CONNECT_NOW,
+            format!("the store holds format {}, this version reads {FORMAT}", String::from_utf8_lossy(&entry.value)),
+        )
+        .with_hint("Use the version of Rome that wrote the store, or another namespace.")),
+        _ => Ok(()),
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(entry: &Entry, what: &str) -> Result<T> {
+    serde_json::from_slice(&entry.value).map_err(|error| {
+        Error::new(SqlState::DATA_CORRUPTED, format!("{what} in the store is corrupt"))
+            .with_detail(format!("key {:02x?}: {error}", &entry.key[..]))
+    })
+}
+
+/// What marks a store as Rome's, in this format.
+pub fn format_mark() -> Bytes {
+    Bytes::from_static(FORMAT.as_bytes())
+}
+
 impl SchemaView for Catalog {
+    fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology)
+    }
+
     fn table(&self, name: &str) -> Option<Arc<Table>> {
         self.by_name.get(name).cloned()
     }
@@ -119,15 +144,4 @@ impl SchemaView for Catalog {
 
 fn id_part(entry: &Entry) -> &[u8] {
     entry.key.get(CATALOG_SPACE.to_be_bytes().len() + 1..).unwrap_or_default()
-}
-
-fn check_format(entry: Option<&Entry>) -> Result<()> {
-    match entry {
-        Some(entry) if &entry.value[..] != FORMAT.as_bytes() => Err(Error::new(
-            SqlState::CANNOT_CONNECT_NOW,
-            format!("the store holds format {}, this version reads {FORMAT}", String::from_utf8_lossy(&entry.value)),
-        )
-        .with_hint("Use the version of Rome that wrote the store, or another namespace.")),
-        _ => Ok(()),
-    }
 }

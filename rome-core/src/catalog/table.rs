@@ -1,5 +1,6 @@
 //! The description of one table, as it is kept in the store (JSON) and used by every stage above.
 
+use super::placement::{Homes, Placement};
 use crate::encoding::KeyColumn;
 use crate::store::Version;
 use crate::value::{DataType, Value};
@@ -23,6 +24,15 @@ pub struct Table {
     /// The version of the schema-version key under which this description was read; not stored.
     #[serde(skip)]
     pub version: Version,
+    /// A hash of the stored description, the same at every home; not stored here but under the schema-version key.
+    #[serde(skip)]
+    pub stamp: u64,
+    /// Where its rows live.
+    #[serde(default)]
+    pub placement: Placement,
+    /// The homes that `placement` means; not stored.
+    #[serde(skip)]
+    pub homes: Homes,
     /// The live columns in order. A table without a declared primary key has a hidden uuid column at the end.
     pub columns: Vec<Column>,
     /// The id that the next added column gets.

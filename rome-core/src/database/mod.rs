@@ -12,7 +12,7 @@ mod retry;
 mod row;
 mod statement;
 
-pub use engine::{Options, RomeDatabase};
+pub use engine::{FixedSites, Options, RomeDatabase, Sites};
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};
 pub use statement::{Dialect, IntoStatement, QueryStatement, SchemaStatement, Statement};

@@ -11,10 +11,28 @@ use crate::encoding::{KeyColumn, RowReader, encode_key_value, encode_row};
 use crate::error::{Error, Result};
 use crate::store::Key;
 use crate::value::Value;
+use crate::topology::HomeNo;
 use bytes::Bytes;
 
 /// Longest key of a row or index entry, in bytes.
 pub const MAX_KEY_BYTES: usize = 16 << 10;
+
+/// A key at its home.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Located {
+    /// The home.
+    pub home: HomeNo,
+    /// The key.
+    pub key: Key,
+}
+
+/// The key of a row, and where the row lives.
+///
+/// # Errors
+/// As [`row_key`]; 22023 where the row names no site.
+pub fn row_place(table: &Table, row: &[Value]) -> Result<Located> {
+    Ok(Located { home: table.homes.of_row(row)?, key: row_key(table, row)? })
+}
 
 /// The key of a row; `row` holds all of `table.columns`.
 ///

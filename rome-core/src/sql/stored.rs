@@ -8,6 +8,7 @@ use crate::catalog::{Column, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::expr::{ColId, Expr};
 use crate::plan::logical::BoundRules;
+use crate::topology::Topology;
 use crate::value::DataType;
 use sqlparser::ast::{self, BinaryOperator, SelectItem, SetExpr, Statement};
 use std::sync::Arc;
@@ -135,5 +136,9 @@ impl SchemaView for NoTables {
 
     fn table_by_id(&self, _id: TableId) -> Option<Arc<Table>> {
         None
+    }
+
+    fn topology(&self) -> Arc<Topology> {
+        Arc::new(Topology::single(""))
     }
 }

@@ -3,11 +3,15 @@
 use super::lanes::Lanes;
 use super::marks::TxnId;
 use super::transaction::Txn;
+use crate::catalog::TableId;
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Commit, CommitOutcome, HomeId, ReadOutcome, ReadRequest, Store, StoreError};
+use super::part::first_mark;
+use crate::store::{
+    Capabilities, Commit, CommitOutcome, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, Store, StoreError, Version,
+};
 use crate::topology::HomeNo;
-use parking_lot::RwLock;
-use std::collections::BTreeMap;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -75,12 +79,14 @@ pub(super) struct Link {
     lanes: Arc<Lanes>,
     /// So many commits more guard the marks on what they write one by one, instead of asking that the home has none at all.
     careful: AtomicU32,
+    /// By table: the hash of its description here, and the version of that, as last seen.
+    descriptions: Mutex<HashMap<TableId, (u64, Version)>>,
 }
 
 impl Link {
     fn new(place: Place, incarnation: u128) -> Arc<Self> {
         let Place { no, site, store, home } = place;
-        Arc::new(Self { no, site, store, home, lanes: Lanes::new(incarnation), careful: AtomicU32::new(0) })
+        Arc::new(Self { no, site, store, home, lanes: Lanes::new(incarnation), careful: AtomicU32::new(0), descriptions: Mutex::default() })
     }
 
     pub(super) fn store(&self) -> &dyn Store {
@@ -114,6 +120,16 @@ impl Link {
         }
     }
 
+    /// The version of a table's description here, where that is known for this hash.
+    pub(super) fn described_as(&self, table: TableId, stamp: u64) -> Option<Version> {
+        let (known, version) = *self.descriptions.lock().get(&table)?;
+        (known == stamp).then_some(version)
+    }
+
+    pub(super) fn note_description(&self, table: TableId, stamp: u64, version: Version) {
+        self.descriptions.lock().insert(table, (stamp, version));
+    }
+
     /// A store's error with the site at which it happened.
     pub(super) fn described(&self, error: StoreError) -> Error {
         let error = Error::from(error);
@@ -136,11 +152,15 @@ impl Link {
 #[derive(Debug)]
 pub struct Client {
     links: RwLock<BTreeMap<HomeNo, Arc<Link>>>,
+    /// The sites of all homes that exist, for messages about those that are not reached.
+    sites: RwLock<BTreeMap<HomeNo, Arc<str>>>,
     local: Arc<Link>,
     /// There are other homes than the local one.
     spread: AtomicBool,
     incarnation: u128,
     transactions: AtomicU64,
+    /// How many links there have been.
+    reached: AtomicU64,
     patience: Patience,
 }
 
@@ -156,10 +176,12 @@ impl Client {
         let local = Link::new(local, incarnation);
         let client = Self {
             links: RwLock::new(BTreeMap::from([(local.no, Arc::clone(&local))])),
+            sites: RwLock::default(),
             local,
             spread: AtomicBool::new(false),
             incarnation,
             transactions: AtomicU64::new(0),
+            reached: AtomicU64::new(0),
             patience,
         };
         others.into_iter().for_each(|place| client.reach(place));
@@ -168,9 +190,34 @@ impl Client {
 
     /// Adds a home, or says where one is now.
     pub fn reach(&self, place: Place) {
-        let link = Link::new(place, self.incarnation);
+        // A link's lanes begin at one, so each needs an incarnation of its own.
+        let number = self.reached.fetch_add(1, Ordering::Relaxed) + 1;
+        let link = Link::new(place, self.incarnation.wrapping_add(u128::from(number) << 64));
         self.spread.fetch_or(link.no != self.local.no, Ordering::Relaxed);
         self.links.write().insert(link.no, link);
+    }
+
+    /// Names the sites of all homes that exist.
+    pub fn expect_homes(&self, homes: impl Iterator<Item = (HomeNo, Arc<str>)>) {
+        let homes: BTreeMap<HomeNo, Arc<str>> = homes.collect();
+        self.spread.fetch_or(homes.keys().any(|home| *home != self.local.no), Ordering::Relaxed);
+        self.links.write().retain(|home, _| *home == self.local.no || homes.contains_key(home));
+        *self.sites.write() = homes;
+    }
+
+    /// Forgets what is known of the versions of tables' descriptions at other homes: some of it was wrong.
+    pub fn forget_descriptions(&self) {
+        self.links.read().values().for_each(|link| link.descriptions.lock().clear());
+    }
+
+    /// Whether a home can be spoken to.
+    pub fn reaches(&self, home: HomeNo) -> bool {
+        self.links.read().contains_key(&home)
+    }
+
+    /// The name of the local site; empty where there is only one.
+    pub fn local_site(&self) -> &str {
+        &self.local.site
     }
 
     /// The store of the local home.
@@ -186,6 +233,40 @@ impl Client {
     /// The local home's number.
     pub fn local(&self) -> HomeNo {
         self.local.no
+    }
+
+    /// Reads at a home outside of any transaction, past the marks of others.
+    ///
+    /// # Errors
+    /// As [`Txn::read`].
+    pub async fn read(&self, home: HomeNo, reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
+        let link = self.link(home)?;
+        loop {
+            let request = ReadRequest { reads: reads.clone(), limits, ..ReadRequest::default() };
+            let ReadOutcome::Answer(answer) = link.read(request).await? else {
+                return Err(Error::internal("a read without guards had a conflict"));
+            };
+            match first_mark(&answer)? {
+                None => return Ok(answer.results),
+                Some((_, txn)) => self.settle(&link, txn).await?,
+            }
+        }
+    }
+
+    /// Commits at a home outside of any transaction: for keys that no transaction relies on or marks.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn commit(&self, home: HomeNo, commit: Commit) -> Result<CommitOutcome> {
+        self.link(home)?.commit(commit).await
+    }
+
+    /// What the store of a home can do.
+    ///
+    /// # Errors
+    /// 42704 where there is no such home.
+    pub fn capabilities(&self, home: HomeNo) -> Result<Capabilities> {
+        Ok(self.link(home)?.store().capabilities().clone())
     }
 
     /// Begins a transaction. Costs nothing: a transaction exists in the client only.
@@ -206,14 +287,17 @@ impl Client {
         if home == self.local.no {
             return Ok(Arc::clone(&self.local));
         }
-        self.links.read().get(&home).cloned().ok_or_else(|| {
-            Error::new(SqlState::UNDEFINED_OBJECT, format!("home {home} does not exist"))
-                .with_hint("The topology may have changed: try again.")
+        if let Some(link) = self.links.read().get(&home) {
+            return Ok(Arc::clone(link));
+        }
+        Err(match self.sites.read().get(&home) {
+            Some(site) => {
+                Error::new(SqlState::CONNECTION_FAILURE, format!("the store of site \"{site}\" has not been reached yet"))
+                    .with_hint("Check that the site is up; the client goes on trying.")
+            }
+            None => Error::new(SqlState::UNDEFINED_OBJECT, format!("home {home} does not exist"))
+                .with_hint("The topology may have changed: try again."),
         })
-    }
-
-    pub(super) fn links(&self) -> Vec<Arc<Link>> {
-        self.links.read().values().cloned().collect()
     }
 
     /// A number for a transaction over several homes.

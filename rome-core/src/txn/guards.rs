@@ -2,7 +2,7 @@
 
 use super::held::Hold;
 use super::overlay::successor;
-use crate::catalog::TableId;
+use crate::catalog::{TableId, schema_version_key};
 use crate::error::{Error, Result};
 use crate::store::{Entry, Guard, Key, KeyRange, SPACE_LEN, Version};
 use bytes::Bytes;
@@ -32,6 +32,17 @@ struct SeenPoint {
     version: Option<Version>,
     /// The value, as long as there is room for it.
     value: Option<Bytes>,
+}
+
+/// A table whose description is relied upon.
+#[derive(Clone, Debug)]
+struct SeenTable {
+    /// The key whose version is the description's.
+    key: Key,
+    /// Known at the local home; learnt elsewhere.
+    version: Option<Version>,
+    stamp: u64,
+    confirmed: bool,
 }
 
 /// What a guard stands for, to word the error when it fails.
@@ -90,7 +101,7 @@ impl Guards {
 /// Everything that must still hold at commit.
 #[derive(Debug, Default)]
 pub(super) struct GuardList {
-    tables: BTreeMap<TableId, (Key, Version, bool)>,
+    tables: BTreeMap<TableId, SeenTable>,
     points: HashMap<Key, SeenPoint, Steady>,
     /// Bytes of the values that `points` keeps.
     kept_bytes: usize,
@@ -99,27 +110,47 @@ pub(super) struct GuardList {
 }
 
 impl GuardList {
-    pub(super) fn use_table(&mut self, table: TableId, version_key: Key, version: Version) -> Result<()> {
+    /// Relies on a table's description: at this version, or, where the home's version is not known, with this hash.
+    pub(super) fn use_table(&mut self, table: TableId, version: Option<Version>, stamp: u64) -> Result<()> {
+        let key = schema_version_key(table);
         match self.tables.get(&table) {
-            Some((key, seen, _)) if *seen != version => Err(Error::schema_changed().with_contended(key.clone())),
+            Some(seen) if seen.stamp != stamp || version.is_some_and(|version| seen.version != Some(version)) => {
+                Err(Error::schema_changed().with_contended(key))
+            }
             Some(_) => Ok(()),
             None => {
-                self.tables.insert(table, (version_key, version, false));
+                self.tables.insert(table, SeenTable { key, version, stamp, confirmed: false });
                 Ok(())
             }
         }
     }
 
-    /// Schema-version keys that no read has confirmed yet.
-    pub(super) fn unconfirmed_tables(&self) -> Vec<(TableId, Key, Version)> {
-        let unconfirmed = self.tables.iter().filter(|(_, (_, _, confirmed))| !confirmed);
-        unconfirmed.map(|(id, (key, version, _))| (*id, key.clone(), *version)).collect()
+    /// Tables that no read has confirmed yet, with their schema-version keys.
+    pub(super) fn unconfirmed_tables(&self) -> Vec<(TableId, Key)> {
+        let unconfirmed = self.tables.iter().filter(|(_, seen)| !seen.confirmed);
+        unconfirmed.map(|(id, seen)| (*id, seen.key.clone())).collect()
     }
 
-    pub(super) fn confirm_table(&mut self, table: TableId) {
-        if let Some((_, _, confirmed)) = self.tables.get_mut(&table) {
-            *confirmed = true;
+    /// Whether a table's version at this home is still to be learnt.
+    pub(super) fn lacks_versions(&self) -> bool {
+        self.tables.values().any(|seen| seen.version.is_none())
+    }
+
+    /// Compares what a table's schema-version key holds with what is relied on.
+    /// Returns the hash and the version.
+    pub(super) fn confirm_table(&mut self, table: TableId, entry: Option<&Entry>) -> Result<Option<(u64, Version)>> {
+        let Some(seen) = self.tables.get_mut(&table) else { return Ok(None) };
+        let stamp = |entry: &Entry| entry.value.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+        let same = entry.is_some_and(|entry| match seen.version {
+            Some(version) => entry.version == version,
+            None => stamp(entry) == Some(seen.stamp),
+        });
+        if !same {
+            return Err(Error::schema_changed().with_contended(seen.key.clone()));
         }
+        seen.version = entry.map(|entry| entry.version);
+        seen.confirmed = true;
+        Ok(seen.version.map(|version| (seen.stamp, version)))
     }
 
     /// Notes what was read under a key.
@@ -204,8 +235,10 @@ impl GuardList {
     /// reported as such. Everything that was read was current at `since`.
     pub(super) fn of_reads(&self, since: Version, limit: usize) -> Guards {
         let mut all = Guards::default();
-        for (key, version, _) in self.tables.values() {
-            all.push(Guard::Version { key: key.clone(), version: *version }, Meaning::Schema(key.clone()));
+        for SeenTable { key, version, .. } in self.tables.values() {
+            if let Some(version) = version {
+                all.push(Guard::Version { key: key.clone(), version: *version }, Meaning::Schema(key.clone()));
+            }
         }
         let coarse = self.coarse_spaces(limit);
         for (key, SeenPoint { version, .. }) in &self.points {
@@ -261,7 +294,7 @@ impl GuardList {
     /// Everything that must not change before a transaction over several homes is decided; what was read in at most `limit` pieces.
     pub(super) fn holds(&self, limit: usize) -> Vec<Hold> {
         let coarse = self.coarse_spaces(limit);
-        let mut holds: Vec<Hold> = self.tables.values().map(|(key, ..)| Hold::Key(key.clone())).collect();
+        let mut holds: Vec<Hold> = self.tables.values().map(|seen| Hold::Key(seen.key.clone())).collect();
         holds.extend(self.points.keys().filter(|key| !coarse.contains_key(space(key))).cloned().map(Hold::Key));
         let fine = self.ranges.iter().map(|seen| &seen.range).filter(|range| !coarse.contains_key(space(&range.from)));
         holds.extend(fine.chain(coarse.values()).map(|range| Hold::Range(range.from.clone(), range.to.clone())));

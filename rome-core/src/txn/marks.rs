@@ -251,11 +251,6 @@ pub(super) fn write_mark(value: &[u8]) -> Result<Option<WriteMark>> {
     value.strip_prefix(&WRITE_MARK).map(decode).transpose()
 }
 
-/// Whether a value is a write mark.
-pub(super) fn is_write_mark(value: &[u8]) -> bool {
-    value.starts_with(&WRITE_MARK)
-}
-
 /// The bytes of a write mark.
 pub(super) fn encode_write_mark(mark: &WriteMark) -> Result<Bytes> {
     let bytes = postcard::to_extend(mark, WRITE_MARK.to_vec()).map_err(|_| unencodable())?;

@@ -5,11 +5,12 @@ use super::client::{Client, Link};
 use super::guards::{GuardList, Guards};
 use super::marks::write_mark;
 use super::overlay::{covered_range, overlay_range};
-use crate::catalog::{TableId, schema_version_key};
+use crate::catalog::TableId;
 use crate::error::{Error, Result};
 use crate::store::{
     Entry, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, Version,
 };
+use crate::topology::HomeNo;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -45,8 +46,10 @@ impl Part {
         Self { link, writes, guards: GuardList::default(), snapshot: None, newest: 0, reads: 0, repeated: 0 }
     }
 
-    pub(super) fn use_table(&mut self, table: TableId, version: Version) -> Result<()> {
-        if version == 0 { Ok(()) } else { self.guards.use_table(table, schema_version_key(table), version) }
+    /// Relies on a table's description; its version is that of the local home.
+    pub(super) fn use_description(&mut self, local: HomeNo, table: TableId, version: Version, stamp: u64) -> Result<()> {
+        let version = if self.link.no == local { Some(version) } else { self.link.described_as(table, stamp) };
+        self.guards.use_table(table, version, stamp)
     }
 
     /// Whether anything was read that was not only expected.
@@ -54,7 +57,7 @@ impl Part {
         self.reads > 0
     }
 
-    /// See [`super::Txn::read_at`].
+    /// See [`super::Txn::read`].
     pub(super) async fn read(
         &mut self,
         client: &Client,
@@ -180,7 +183,7 @@ impl Part {
         if reads.is_empty() && tables.is_empty() {
             return Ok(Vec::new());
         }
-        reads.extend(tables.iter().map(|(_, key, _)| Read::Point(key.clone())));
+        reads.extend(tables.iter().map(|(_, key)| Read::Point(key.clone())));
         let response = loop {
             let response = self.ask(&reads, limits).await?;
             // With one home alone there are no marks; looking costs a byte for each entry.
@@ -203,11 +206,10 @@ impl Part {
         if results.len() != reads.len() {
             return Err(Error::internal("a store answered another number of reads than it was asked"));
         }
-        for (result, (table, key, version)) in results.drain(asked..).zip(tables) {
-            if result.entries.first().map(|entry| entry.version) != Some(version) {
-                return Err(Error::schema_changed().with_contended(key));
+        for (result, (table, _)) in results.drain(asked..).zip(tables) {
+            if let Some((stamp, version)) = self.guards.confirm_table(table, result.entries.first())? {
+                self.link.note_description(table, stamp, version);
             }
-            self.guards.confirm_table(table);
         }
         if snapshots && remember.nothing_at_snapshots {
             return Ok(results);
@@ -266,7 +268,7 @@ impl Part {
         }
     }
 
-    /// See [`super::Txn::delete_at`].
+    /// See [`super::Txn::delete`].
     pub(super) fn delete(&mut self, key: Key) {
         // A key that this transaction made and that was read as absent needs no removal.
         if self.guards.point(&key) == Some(None) {
@@ -276,7 +278,7 @@ impl Part {
         }
     }
 
-    /// See [`super::Txn::expect_at`].
+    /// See [`super::Txn::expect`].
     pub(super) fn expect(&mut self, guard: Guard, failure: Error) -> Result<()> {
         match &guard {
             Guard::Absent(key) => match (self.writes.get(key), self.guards.point(key)) {
@@ -310,7 +312,7 @@ impl Part {
 }
 
 /// The first mark in an answer: the key that it stands on and its transaction.
-fn first_mark(response: &ReadResponse) -> Result<Option<(Key, super::TxnId)>> {
+pub(super) fn first_mark(response: &ReadResponse) -> Result<Option<(Key, super::TxnId)>> {
     for entry in response.results.iter().flat_map(|result| &result.entries) {
         for entry in [Some(entry), entry.target.as_deref()].into_iter().flatten() {
             if let Some(mark) = write_mark(&entry.value)? {

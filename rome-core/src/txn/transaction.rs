@@ -4,7 +4,7 @@ use super::alone::commit_alone;
 use super::client::{Client, Mode};
 use super::many::commit_many;
 use super::part::{Part, Remember};
-use crate::catalog::TableId;
+use crate::catalog::{Table, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Guard, Key, Read, ReadLimits, ReadResult, Version};
 use crate::topology::HomeNo;
@@ -38,6 +38,13 @@ pub struct HomeRead {
     pub read: Read,
 }
 
+impl HomeRead {
+    /// A key of a home.
+    pub fn point(home: HomeNo, key: Key) -> Self {
+        Self { home, read: Read::Point(key) }
+    }
+}
+
 /// An open transaction. Dropping it forgets it: nothing has been written.
 #[derive(Debug)]
 pub struct Txn {
@@ -45,6 +52,8 @@ pub struct Txn {
     mode: Mode,
     /// By home, in the order in which they were first needed.
     parts: Vec<Part>,
+    /// Tables whose descriptions are relied upon: number, version at the local home, hash.
+    tables: Vec<(TableId, Version, u64)>,
     trips: RoundTrips,
     validate: bool,
     /// Savepoints exist: changes must be logged.
@@ -53,7 +62,7 @@ pub struct Txn {
 
 impl Txn {
     pub(super) fn new(client: Arc<Client>, mode: Mode) -> Self {
-        Self { client, mode, parts: vec![], trips: RoundTrips::default(), validate: false, logging: false }
+        Self { client, mode, parts: vec![], tables: vec![], trips: RoundTrips::default(), validate: false, logging: false }
     }
 
     /// Where it runs.
@@ -75,7 +84,11 @@ impl Txn {
         match self.parts.iter().position(|part| part.link.no == home) {
             Some(position) => Ok(position),
             None => {
-                self.parts.push(Part::new(self.client.link(home)?, self.logging));
+                let mut part = Part::new(self.client.link(home)?, self.logging);
+                for (table, version, stamp) in &self.tables {
+                    part.use_description(self.client.local(), *table, *version, *stamp)?;
+                }
+                self.parts.push(part);
                 Ok(self.parts.len() - 1)
             }
         }
@@ -90,23 +103,31 @@ impl Txn {
         self.parts.iter().find(|part| part.link.no == home)
     }
 
-    /// Notes that the statement relies on a table's description as of `version` (0: made by this transaction). The next read checks it in the
-    /// same round trip, and the commit guards it: a stale description is a retryable error, never a wrong result.
+    /// Notes that the statement relies on a table's description (unless this transaction made it: version 0). The next read at each home checks it
+    /// there in the same round trip, and the commit guards it: a stale description is a retryable error, never a wrong result.
     ///
     /// # Errors
     /// 40001 where this transaction already relies on another version.
-    pub fn use_table(&mut self, table: TableId, version: Version) -> Result<()> {
-        let local = self.client.local();
-        self.part(local)?.use_table(table, version)
+    pub fn use_table(&mut self, table: &Table) -> Result<()> {
+        self.use_description(table.id, table.version, table.stamp)
     }
 
-    /// [`Txn::read_at`] the local home.
+    /// [`Txn::use_table`] by the table's number, the version of its description at the local home, and its hash, by which other homes know it.
     ///
     /// # Errors
-    /// As [`Txn::read_at`].
-    pub async fn read(&mut self, reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
+    /// As [`Txn::use_table`].
+    pub fn use_description(&mut self, id: TableId, version: Version, stamp: u64) -> Result<()> {
+        if version == 0 {
+            return Ok(());
+        }
         let local = self.client.local();
-        self.read_one_home(local, reads, limits).await
+        if !self.tables.contains(&(id, version, stamp)) {
+            self.tables.push((id, version, stamp));
+            for part in &mut self.parts {
+                part.use_description(local, id, version, stamp)?;
+            }
+        }
+        self.position(local).map(|_| ())
     }
 
     /// Reads, in one round trip where the stores can, at all homes in parallel, through the transaction's own writes. Everything read is validated
@@ -116,7 +137,7 @@ impl Txn {
     /// # Errors
     /// 40001 where what was read before has changed meanwhile, 08006 where another transaction's mark is in the way and can't be resolved, and
     /// the stores' own errors.
-    pub async fn read_at(&mut self, reads: Vec<HomeRead>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
+    pub async fn read(&mut self, reads: Vec<HomeRead>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
         let Some(first) = reads.first().map(|read| read.home) else { return Ok(vec![]) };
         if reads.iter().all(|read| read.home == first) {
             return self.read_one_home(first, reads.into_iter().map(|read| read.read).collect(), limits).await;
@@ -181,37 +202,21 @@ impl Txn {
         Remember { nothing_at_snapshots: alone }
     }
 
-    /// [`Txn::put_at`] the local home.
-    ///
-    /// # Errors
-    /// As [`Txn::put_at`].
-    pub fn put(&mut self, key: Key, value: Bytes) -> Result<()> {
-        self.put_at(self.client.local(), key, value)
-    }
-
     /// Buffers a write. The transaction must have read the key, expect something of it, or rely on another key that changes with it (as the row
     /// of an index entry does): otherwise it might write over what another transaction has prepared.
     ///
     /// # Errors
     /// 25006 in a read-only transaction, 54000 beyond what the store commits at once.
-    pub fn put_at(&mut self, home: HomeNo, key: Key, value: Bytes) -> Result<()> {
+    pub fn put(&mut self, home: HomeNo, key: Key, value: Bytes) -> Result<()> {
         self.part(home)?.writes.set(key, Some(value));
         self.check_size(home)
     }
 
-    /// [`Txn::delete_at`] the local home.
+    /// Buffers a removal, of a key as [`Txn::put`] asks for.
     ///
     /// # Errors
-    /// As [`Txn::put_at`].
-    pub fn delete(&mut self, key: Key) -> Result<()> {
-        self.delete_at(self.client.local(), key)
-    }
-
-    /// Buffers a removal, of a key as [`Txn::put_at`] asks for.
-    ///
-    /// # Errors
-    /// As [`Txn::put_at`].
-    pub fn delete_at(&mut self, home: HomeNo, key: Key) -> Result<()> {
+    /// As [`Txn::put`].
+    pub fn delete(&mut self, home: HomeNo, key: Key) -> Result<()> {
         self.part(home)?.delete(key);
         self.check_size(home)
     }
@@ -238,27 +243,19 @@ impl Txn {
         Ok(())
     }
 
-    /// [`Txn::expect_at`] the local home.
-    ///
-    /// # Errors
-    /// `failure`.
-    pub fn expect(&mut self, guard: Guard, failure: Error) -> Result<()> {
-        self.expect_at(self.client.local(), guard, failure)
-    }
-
     /// Adds a guard that was not read: `Absent`, `Present`, or an empty `Range` (`count: 0`). The transaction's own earlier reads and writes
     /// are taken into account at once: where they contradict it, `failure` is returned now. Where the guard fails at commit, the
     /// commit's error is `failure`.
     ///
     /// # Errors
     /// `failure`.
-    pub fn expect_at(&mut self, home: HomeNo, guard: Guard, failure: Error) -> Result<()> {
+    pub fn expect(&mut self, home: HomeNo, guard: Guard, failure: Error) -> Result<()> {
         self.part(home)?.expect(guard, failure)
     }
 
-    /// Whether this transaction wrote (`Some(true)`) or removed (`Some(false)`) a key of the local home.
-    pub fn own_write(&self, key: &Key) -> Option<bool> {
-        self.existing(self.client.local())?.writes.get(key).map(Option::is_some)
+    /// Whether this transaction wrote (`Some(true)`) or removed (`Some(false)`) a key.
+    pub fn own_write(&self, home: HomeNo, key: &Key) -> Option<bool> {
+        self.existing(home)?.writes.get(key).map(Option::is_some)
     }
 
     /// Whether anything is to be written.
@@ -318,6 +315,15 @@ impl Txn {
             // All of it held at once: after the last read, and before the first of these.
             try_join_all(self.parts.iter().map(Part::validate)).await?;
             return Ok(self.trips);
+        }
+        // What is written at another home without having been read there: by which description?
+        let (client, remember) = (&self.client, self.remember());
+        let unknown = self.parts.iter_mut().filter(|part| part.guards.lacks_versions());
+        let learnt = unknown.map(|part| part.fetch(client, vec![], ReadLimits::default(), remember));
+        let learnt = try_join_all(learnt).await?;
+        if !learnt.is_empty() {
+            self.trips.reads += 1;
+            self.trips.wide += 1;
         }
         match self.parts.as_slice() {
             [] => {}

@@ -69,10 +69,6 @@ fn whole(space: u32) -> KeyRange {
     KeyRange::prefix(&space.to_be_bytes())
 }
 
-fn point(home: HomeNo, key: Key) -> HomeRead {
-    HomeRead { home, read: Read::Point(key) }
-}
-
 fn range(home: HomeNo, range: KeyRange) -> HomeRead {
     HomeRead { home, read: Read::Range { range, limit: None, reverse: false } }
 }
@@ -230,12 +226,12 @@ impl World {
         let mut done = vec![];
         for (list, appended) in operations {
             let (home, at) = (self.home(list), key(LISTS, list));
-            let found = txn.read_at(vec![point(home, at.clone())], ReadLimits::default()).await?;
+            let found = txn.read(vec![HomeRead::point(home, at.clone())], ReadLimits::default()).await?;
             let text = value(&found[0]).unwrap_or_default().to_owned();
             match appended {
                 Some(number) => {
                     let longer = if text.is_empty() { number.to_string() } else { format!("{text},{number}") };
-                    txn.put_at(home, at, longer.into())?;
+                    txn.put(home, at, longer.into())?;
                     done.push(json!(["append", list, number]));
                 }
                 None => {
@@ -256,11 +252,11 @@ impl World {
         }
         let amount = self.network.random(|random| random.random_range(1..20));
         let mut txn = client.begin(Mode::Interactive);
-        let reads = [from, to].map(|account| point(self.home(account), key(ACCOUNTS, account)));
-        let found = txn.read_at(reads.to_vec(), ReadLimits::default()).await?;
+        let reads = [from, to].map(|account| HomeRead::point(self.home(account), key(ACCOUNTS, account)));
+        let found = txn.read(reads.to_vec(), ReadLimits::default()).await?;
         let (left, right) = (number(&found[0]), number(&found[1]));
-        txn.put_at(self.home(from), key(ACCOUNTS, from), (left - amount).to_string().into())?;
-        txn.put_at(self.home(to), key(ACCOUNTS, to), (right + amount).to_string().into())?;
+        txn.put(self.home(from), key(ACCOUNTS, from), (left - amount).to_string().into())?;
+        txn.put(self.home(to), key(ACCOUNTS, to), (right + amount).to_string().into())?;
         txn.commit().await?;
         Ok(Json::Null)
     }
@@ -269,12 +265,12 @@ impl World {
     async fn audit(&self, client: &Arc<Client>) -> Result<Json> {
         let mut txn = client.begin(Mode::ReadOnly);
         let mut reads: Vec<HomeRead> =
-            (0..KEYS).map(|account| point(self.home(account), key(ACCOUNTS, account))).collect();
+            (0..KEYS).map(|account| HomeRead::point(self.home(account), key(ACCOUNTS, account))).collect();
         for site in 0..self.plan.sites {
             let home = HomeNo(site as u16);
             reads.extend([CLAIMS, PARENTS, CHILDREN].map(|space| range(home, whole(space))));
         }
-        let found = txn.read_at(reads, ReadLimits::default()).await?;
+        let found = txn.read(reads, ReadLimits::default()).await?;
         txn.commit().await?;
         let (accounts, ranges) = found.split_at(KEYS as usize);
         let total: i64 = accounts.iter().map(number).sum();
@@ -294,14 +290,14 @@ impl World {
     async fn claim(&self, client: &Arc<Client>) -> Result<Json> {
         let mut txn = client.begin(Mode::Interactive);
         let reads = (0..self.plan.sites).map(|site| range(HomeNo(site as u16), whole(CLAIMS))).collect();
-        let found = txn.read_at(reads, ReadLimits::default()).await?;
+        let found = txn.read(reads, ReadLimits::default()).await?;
         let taken = found.iter().enumerate().find_map(|(site, result)| Some((site, result.entries.first()?.key.clone())));
         match taken {
-            Some((site, key)) => txn.delete_at(HomeNo(site as u16), key)?,
+            Some((site, key)) => txn.delete(HomeNo(site as u16), key)?,
             None => {
                 let claim = self.numbers.fetch_add(1, Ordering::Relaxed);
                 let site = self.network.random(|random| random.random_range(0..self.plan.sites));
-                txn.put_at(HomeNo(site as u16), key(CLAIMS, claim), Bytes::new())?;
+                txn.put(HomeNo(site as u16), key(CLAIMS, claim), Bytes::new())?;
             }
         }
         txn.commit().await?;
@@ -318,20 +314,20 @@ impl World {
         match (adds, child_too) {
             (true, false) => {
                 let at = key(PARENTS, id);
-                txn.expect_at(parent_home, Guard::Absent(at.clone()), error(SqlState::UNIQUE_VIOLATION))?;
-                txn.put_at(parent_home, at, Bytes::from_static(b"p"))?;
+                txn.expect(parent_home, Guard::Absent(at.clone()), error(SqlState::UNIQUE_VIOLATION))?;
+                txn.put(parent_home, at, Bytes::from_static(b"p"))?;
             }
             (true, true) => {
                 let at = key(CHILDREN, id);
                 let failure = error(SqlState::FOREIGN_KEY_VIOLATION);
-                txn.expect_at(parent_home, Guard::Present(key(PARENTS, id)), failure)?;
-                txn.expect_at(child_home, Guard::Absent(at.clone()), error(SqlState::UNIQUE_VIOLATION))?;
-                txn.put_at(child_home, at, Bytes::from_static(b"c"))?;
+                txn.expect(parent_home, Guard::Present(key(PARENTS, id)), failure)?;
+                txn.expect(child_home, Guard::Absent(at.clone()), error(SqlState::UNIQUE_VIOLATION))?;
+                txn.put(child_home, at, Bytes::from_static(b"c"))?;
             }
             (false, false) => {
                 let children = KeyRange::prefix(&key(CHILDREN, id));
                 let guard = Guard::Range { range: children, since: 0, count: 0 };
-                txn.expect_at(child_home, guard, error(SqlState::FOREIGN_KEY_VIOLATION))?;
+                txn.expect(child_home, guard, error(SqlState::FOREIGN_KEY_VIOLATION))?;
                 self.remove(&mut txn, parent_home, key(PARENTS, id)).await?;
             }
             (false, true) => self.remove(&mut txn, child_home, key(CHILDREN, id)).await?,
@@ -341,8 +337,8 @@ impl World {
     }
 
     async fn remove(&self, txn: &mut Txn, home: HomeNo, key: Key) -> Result<()> {
-        txn.read_at(vec![point(home, key.clone())], ReadLimits::default()).await?;
-        txn.delete_at(home, key)
+        txn.read(vec![HomeRead::point(home, key.clone())], ReadLimits::default()).await?;
+        txn.delete(home, key)
     }
 
     /// Ends, at each site, what crashed clients have left.
@@ -398,8 +394,8 @@ impl World {
         self.audit(&client).await.expect("a calm network");
         // A last reader for the history.
         let mut txn: Txn = client.begin(Mode::ReadOnly);
-        let reads = (0..KEYS).map(|list| point(self.home(list), key(LISTS, list))).collect();
-        let found = txn.read_at(reads, ReadLimits::default()).await.expect("a calm network");
+        let reads = (0..KEYS).map(|list| HomeRead::point(self.home(list), key(LISTS, list))).collect();
+        let found = txn.read(reads, ReadLimits::default()).await.expect("a calm network");
         txn.commit().await.expect("a calm network");
         let read = found.iter().enumerate().map(|(list, result)| {
             let text = value(result).unwrap_or_default();

@@ -60,7 +60,7 @@ impl Ddl<'_> {
                 if self.taken_name(&[&to]).await?.is_some() {
                     return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{to}\" already exists")));
                 }
-                self.txn.delete(name_key(&table.name))?;
+                self.delete(name_key(&table.name))?;
                 self.claim_name(&to, table.id)?;
                 table.name = to;
                 self.save(table)?;
@@ -208,7 +208,7 @@ impl Ddl<'_> {
             if self.taken_name(&[to]).await?.is_some() {
                 return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{to}\" already exists")));
             }
-            self.txn.delete(name_key(from))?;
+            self.delete(name_key(from))?;
             self.claim_name(to, table.id)?;
         }
         let names = table

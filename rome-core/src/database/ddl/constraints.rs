@@ -71,7 +71,7 @@ impl Ddl<'_> {
     /// Existing rows are checked. Returns the new description, not yet saved.
     pub(super) async fn add_foreign_key(&mut self, mut table: Table, new: &NewForeignKey) -> Result<Table> {
         let parent = self.catalog.table(&new.parent).ok_or_else(|| undefined_table(&new.parent))?;
-        self.txn.use_table(parent.id, parent.version)?;
+        self.txn.use_table(&parent)?;
         let columns = column_ids(&table, &new.columns)?;
         let parent_columns = match new.parent_columns.is_empty() {
             true if parent.primary_key_name.is_some() => parent.primary_key.clone(),
@@ -90,6 +90,7 @@ impl Ddl<'_> {
             ));
         }
         check_key_exists(&parent, &parent_columns)?;
+        super::placement::check_foreign_key(&table, &parent, &parent_columns)?;
         let name = match &new.name {
             Some(name) if constraint_exists(&table, name) => return Err(duplicate_constraint(&table, name)),
             Some(name) => name.clone(),

@@ -3,7 +3,7 @@
 use super::Ddl;
 use super::columns::{add_column, column_ids};
 use super::expressions::check_defaults;
-use crate::catalog::{Column, ColumnId, NewTable, SchemaView, Table, TableId};
+use crate::catalog::{Column, ColumnId, Homes, NewTable, Placement, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::value::DataType;
 
@@ -20,14 +20,14 @@ impl Ddl<'_> {
             return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{}\" already exists", new.name))
                 .with_table(&new.name));
         }
-        if let Some((option, _)) = new.options.first() {
-            return Err(Error::unsupported(format!("the table option \"{option}\"")));
-        }
         let id = TableId(self.new_spaces(1).await?);
         let mut table = Table {
             id,
             name: new.name.clone(),
             version: 0,
+            stamp: 0,
+            placement: Placement::First,
+            homes: Homes::default(),
             columns: Vec::new(),
             next_column: 1,
             primary_key: Vec::new(),
@@ -79,6 +79,7 @@ impl Ddl<'_> {
                 table.primary_key = vec![key];
             }
         }
+        self.place(&mut table, &new.options)?;
         self.claim_name(&table.name, id)?;
         if let Some(name) = table.primary_key_name.clone() {
             self.claim_name(&name, id)?;
@@ -90,6 +91,7 @@ impl Ddl<'_> {
         for (name, columns) in &new.uniques {
             self.add_unique(&mut table, name.clone(), columns).await?;
         }
+        super::placement::check_keys(&table)?;
         // Saved before its foreign keys, which may refer to the table itself.
         let mut table = Table::clone(&*self.save(table)?);
         for key in &new.foreign_keys {

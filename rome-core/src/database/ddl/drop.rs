@@ -53,17 +53,17 @@ impl Ddl<'_> {
                 self.forget_child(key.parent, table)?;
             }
         }
-        self.txn.delete(table_key(table.id))?;
-        self.txn.delete(schema_version_key(table.id))?;
-        self.txn.delete(name_key(&table.name))?;
+        self.delete(table_key(table.id))?;
+        self.delete(schema_version_key(table.id))?;
+        self.delete(name_key(&table.name))?;
         if let Some(name) = &table.primary_key_name {
-            self.txn.delete(name_key(name))?;
+            self.delete(name_key(name))?;
         }
         for column in table.columns.iter().filter(|column| column.identity.is_some()) {
-            self.txn.delete(sequence_key(table.id, column.id))?;
+            self.delete(sequence_key(table.id, column.id))?;
         }
         for index in &table.indexes {
-            self.txn.delete(name_key(&index.name))?;
+            self.delete(name_key(&index.name))?;
             self.discard_space(index.space)?;
         }
         self.discard_space(table.id.0)?;
@@ -108,7 +108,7 @@ impl Ddl<'_> {
             self.query(&deleted).await?;
             if restart_identity {
                 for column in table.columns.iter().filter(|column| column.identity.is_some()) {
-                    self.txn.delete(sequence_key(table.id, column.id))?;
+                    self.delete(sequence_key(table.id, column.id))?;
                     self.engine.forget_numbers(table.id, column.id);
                 }
             }

@@ -8,7 +8,8 @@ use crate::catalog::{ColumnId, Index, IndexColumn, IndexState, NewIndex, SchemaV
 use crate::error::{Error, Result, SqlState};
 use crate::exec::keys::{decode_table_row, index_entry};
 use crate::store::{Entry, Key, KeyRange, Read, ReadLimits};
-use crate::txn::Txn;
+use crate::topology::HomeNo;
+use crate::txn::{HomeRead, Txn};
 use crate::value::Value;
 use std::collections::HashMap;
 
@@ -45,6 +46,7 @@ impl Ddl<'_> {
             return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
         }
         self.make_index(&mut table, name, columns, new.unique, false).await?;
+        super::placement::check_keys(&table)?;
         self.save(table)?;
         Ok(())
     }
@@ -88,15 +90,18 @@ impl Ddl<'_> {
 
     /// Adds the entries of all rows, in this transaction.
     async fn fill_here(&mut self, table: &Table, index: &Index) -> Result<()> {
-        let mut range = whole_space(table.id.0);
-        loop {
-            let (rows, rest) = next_rows(self.txn, &range, PAGE_ROWS).await?;
-            add_entries(self.txn, table, index, &rows).await?;
-            match rest {
-                Some(from) => range.from = from,
-                None => return Ok(()),
+        for home in table.homes.all() {
+            let mut range = whole_space(table.id.0);
+            loop {
+                let (rows, rest) = next_rows(self.txn, home, &range, PAGE_ROWS).await?;
+                add_entries(self.txn, home, table, index, &rows).await?;
+                match rest {
+                    Some(from) => range.from = from,
+                    None => break,
+                }
             }
         }
+        Ok(())
     }
 
     /// Moves an index to another state, or removes it.
@@ -142,7 +147,7 @@ impl Ddl<'_> {
     /// Takes an index out of a description.
     pub(super) fn remove_index(&mut self, table: &mut Table, at: usize) -> Result<()> {
         let index = table.indexes.remove(at);
-        self.txn.delete(crate::catalog::keys::name_key(&index.name))?;
+        self.delete(crate::catalog::keys::name_key(&index.name))?;
         self.discard_space(index.space)?;
         for key in &table.foreign_keys {
             if !wanted_order(table, &key.columns) {
@@ -182,9 +187,14 @@ pub(super) fn wanted_order(table: &Table, columns: &[ColumnId]) -> bool {
 }
 
 /// The next rows of a range, and where the rest begins.
-async fn next_rows(txn: &mut Txn, range: &KeyRange, count: usize) -> Result<(Vec<Entry>, Option<Key>)> {
+async fn next_rows(
+    txn: &mut Txn,
+    home: HomeNo,
+    range: &KeyRange,
+    count: usize,
+) -> Result<(Vec<Entry>, Option<Key>)> {
     let read = Read::Range { range: range.clone(), limit: Some(count), reverse: false };
-    let result = txn.read(vec![read], ReadLimits::default()).await?.pop().unwrap_or_default();
+    let result = txn.read(vec![HomeRead { home, read }], ReadLimits::default()).await?.pop().unwrap_or_default();
     let rest = result.more.map(|last| {
         let mut next = last.to_vec();
         next.push(0);
@@ -194,7 +204,7 @@ async fn next_rows(txn: &mut Txn, range: &KeyRange, count: usize) -> Result<(Vec
 }
 
 /// Adds the entries of some rows; for a unique index, after looking whether they are taken.
-async fn add_entries(txn: &mut Txn, table: &Table, index: &Index, rows: &[Entry]) -> Result<()> {
+async fn add_entries(txn: &mut Txn, home: HomeNo, table: &Table, index: &Index, rows: &[Entry]) -> Result<()> {
     let mut entries = Vec::with_capacity(rows.len());
     for row in rows {
         let values = decode_table_row(table, &row.value)?;
@@ -202,7 +212,7 @@ async fn add_entries(txn: &mut Txn, table: &Table, index: &Index, rows: &[Entry]
         entries.push((key, target, values));
     }
     if index.unique {
-        let reads = entries.iter().map(|(key, ..)| Read::Point(key.clone())).collect();
+        let reads = entries.iter().map(|(key, ..)| HomeRead::point(home, key.clone())).collect();
         let found = txn.read(reads, ReadLimits::default()).await?;
         let mut mine: HashMap<&Key, &Key> = HashMap::new();
         for ((key, target, values), result) in entries.iter().zip(&found) {
@@ -214,7 +224,7 @@ async fn add_entries(txn: &mut Txn, table: &Table, index: &Index, rows: &[Entry]
         }
     }
     for (key, target, _) in entries {
-        txn.put(key, target)?;
+        txn.put(home, key, target)?;
     }
     Ok(())
 }
@@ -240,7 +250,7 @@ fn duplicated(table: &Table, index: &Index, row: &[Value]) -> Error {
 /// 40001 where rows of the page changed meanwhile: do the page again.
 pub(in crate::database) async fn fill_page(
     txn: &mut Txn,
-    table: &Table,
+    (home, table): (HomeNo, &Table),
     space: u32,
     range: &KeyRange,
     most: usize,
@@ -250,11 +260,11 @@ pub(in crate::database) async fn fill_page(
         .iter()
         .find(|index| index.space == space)
         .ok_or_else(|| undefined_table(&format!("index {space}")))?;
-    txn.use_table(table.id, table.version)?;
+    txn.use_table(table)?;
     // Each entry is a write and, in a unique index, a guard: stay well within what the store commits at once.
-    let capabilities = txn.client().store().capabilities();
+    let capabilities = txn.client().capabilities(home)?;
     let count = most.min(PAGE_ROWS).min(capabilities.max_writes / 2).min(capabilities.max_guards / 2).max(1);
-    let (rows, rest) = next_rows(txn, range, count).await?;
-    add_entries(txn, table, index, &rows).await?;
+    let (rows, rest) = next_rows(txn, home, range, count).await?;
+    add_entries(txn, home, table, index, &rows).await?;
     Ok(rest)
 }

@@ -15,15 +15,17 @@ mod create;
 mod drop;
 mod expressions;
 mod index;
+mod placement;
 
 pub(super) use index::{PAGE_ROWS, PendingIndex, fill_page};
 
 use super::engine::Engine;
 use crate::catalog::keys::{FIRST_SPACE, garbage_key, name_key, next_space_key, schema_version_key, table_key};
-use crate::catalog::{Catalog, SchemaChange, SchemaView, Table, TableId};
+use crate::catalog::{Catalog, Homes, SchemaChange, SchemaView, Table, TableId, stamp_of};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Read, ReadLimits};
-use crate::txn::Txn;
+use crate::store::{Key, Read, ReadLimits};
+use crate::topology::HomeNo;
+use crate::txn::{HomeRead, Txn};
 use crate::value::Value;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -76,23 +78,47 @@ impl Ddl<'_> {
     /// The table of this name, its description guarded by the commit.
     fn table(&mut self, name: &str) -> Result<Arc<Table>> {
         let table = self.catalog.table(name).ok_or_else(|| undefined_table(name))?;
-        self.txn.use_table(table.id, table.version)?;
+        self.txn.use_table(&table)?;
         Ok(table)
     }
 
     fn table_by_id(&mut self, id: TableId) -> Result<Arc<Table>> {
         let table =
             self.catalog.table_by_id(id).ok_or_else(|| Error::internal(format!("there is no table {}", id.0)))?;
-        self.txn.use_table(table.id, table.version)?;
+        self.txn.use_table(&table)?;
         Ok(table)
+    }
+
+    /// The home whose catalog this transaction reads; all homes have the same one.
+    fn here(&self) -> HomeNo {
+        self.txn.client().local()
+    }
+
+    /// Writes a key of the catalog, at every home.
+    fn put(&mut self, key: Key, value: Bytes) -> Result<()> {
+        for home in self.catalog.topology().homes() {
+            self.txn.put(home, key.clone(), value.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Removes a key of the catalog, at every home.
+    fn delete(&mut self, key: Key) -> Result<()> {
+        for home in self.catalog.topology().homes() {
+            self.txn.delete(home, key.clone())?;
+        }
+        Ok(())
     }
 
     /// Writes a description, new or changed.
     fn save(&mut self, table: Table) -> Result<Arc<Table>> {
-        self.txn.use_table(table.id, table.version)?;
+        self.txn.use_table(&table)?;
         let json = serde_json::to_vec(&table).map_err(Error::internal)?;
-        self.txn.put(table_key(table.id), Bytes::from(json))?;
-        self.txn.put(schema_version_key(table.id), Bytes::new())?;
+        let stamp = stamp_of(&json, self.catalog.topology().epoch);
+        self.put(table_key(table.id), Bytes::from(json))?;
+        self.put(schema_version_key(table.id), Bytes::copy_from_slice(&stamp.to_be_bytes()))?;
+        let mut table = table;
+        table.homes = Homes::of(&table, self.catalog.topology())?;
         let table = Arc::new(table);
         Arc::make_mut(self.catalog).put(Arc::clone(&table));
         Ok(table)
@@ -100,7 +126,8 @@ impl Ddl<'_> {
 
     /// Claims the names of relations. Returns one that is taken.
     async fn taken_name(&mut self, names: &[&str]) -> Result<Option<String>> {
-        let reads = names.iter().map(|name| Read::Point(name_key(name))).collect();
+        let here = self.here();
+        let reads = names.iter().map(|name| HomeRead::point(here, name_key(name))).collect();
         let found = self.txn.read(reads, ReadLimits::default()).await?;
         let taken = names.iter().zip(found).find(|(_, result)| !result.entries.is_empty());
         Ok(taken.map(|(name, _)| (*name).to_owned()))
@@ -119,12 +146,12 @@ impl Ddl<'_> {
     }
 
     fn claim_name(&mut self, name: &str, owner: TableId) -> Result<()> {
-        self.txn.put(name_key(name), Bytes::copy_from_slice(&owner.0.to_be_bytes()))
+        self.put(name_key(name), Bytes::copy_from_slice(&owner.0.to_be_bytes()))
     }
 
     /// Takes numbers for tables and indexes.
     async fn new_spaces(&mut self, count: u32) -> Result<u32> {
-        let found = self.txn.read(vec![Read::Point(next_space_key())], ReadLimits::default()).await?;
+        let found = self.txn.read(vec![HomeRead::point(self.here(), next_space_key())], ReadLimits::default()).await?;
         let first = match found.first().and_then(|result| result.entries.first()) {
             None => FIRST_SPACE,
             Some(entry) => {
@@ -136,13 +163,13 @@ impl Ddl<'_> {
         let next: u32 = first.checked_add(count).ok_or_else(|| {
             Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "all numbers for tables and indexes are used up")
         })?;
-        self.txn.put(next_space_key(), Bytes::from(next.to_string()))?;
+        self.put(next_space_key(), Bytes::from(next.to_string()))?;
         Ok(first)
     }
 
     /// Notes a space whose keys are to be removed once this is committed.
     fn discard_space(&mut self, space: u32) -> Result<()> {
-        self.txn.put(garbage_key(space), Bytes::new())?;
+        self.put(garbage_key(space), Bytes::new())?;
         self.garbage.push(space);
         Ok(())
     }
@@ -151,8 +178,9 @@ impl Ddl<'_> {
     async fn is_empty(&mut self, table: &Table) -> Result<bool> {
         let range = crate::catalog::keys::whole_space(table.id.0);
         let read = Read::Range { range, limit: Some(1), reverse: false };
-        let found = self.txn.read(vec![read], ReadLimits::default()).await?;
-        Ok(found.first().is_none_or(|result| result.entries.is_empty()))
+        let reads = table.homes.all().into_iter().map(|home| HomeRead { home, read: read.clone() }).collect();
+        let found = self.txn.read(reads, ReadLimits::default()).await?;
+        Ok(found.iter().all(|result| result.entries.is_empty()))
     }
 
     /// Runs a query of the program's own in this transaction.

@@ -41,6 +41,13 @@ impl Engine {
                     refreshed = true;
                     self.refresh_catalog().await?;
                 }
+                Err(error) if error.state() == SqlState::CONNECTION_FAILURE && !refreshed => {
+                    refreshed = true;
+                    // Perhaps a site has left, or can be reached by now.
+                    if !self.sites_changed().await {
+                        return Err(error);
+                    }
+                }
                 Err(error) => self.again(error, &mut attempts).await?,
             }
         }
@@ -136,7 +143,7 @@ impl Engine {
         let catalog = self.catalog();
         let mut txn = self.client.begin(Mode::ReadOnly);
         for table in &prepared.tables {
-            txn.use_table(table.id, table.version)?;
+            txn.use_table(table)?;
         }
         let mut context = self.context(&mut txn, &catalog, values);
         let mut operator = crate::exec::open(node, &mut context).await?;

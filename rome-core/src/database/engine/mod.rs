@@ -7,28 +7,31 @@
 //! | `autocommit` | a statement as its own transaction, retried |
 //! | `interactive` | a transaction of several statements |
 //! | `numbers` | identity columns |
+//! | `sites` | opening a database at several sites; sites that join and leave |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
 mod autocommit;
 mod interactive;
 mod numbers;
 mod running;
+mod sites;
 mod statement;
 mod upkeep;
 
 use super::{Database, Executor, Features, QueryResult, RetryPolicy, RowStream, Statement, Transaction};
 use super::{Dialect, TransactionOptions};
-use crate::catalog::{Catalog, ColumnId, TableId};
+use crate::catalog::{Catalog, ColumnId, MAX_CATALOG_BYTES, TableId};
 use crate::error::Result;
 use crate::exec::ExecContext;
 use crate::exec::functions::CallContext;
-use crate::store::{HomeId, Store};
-use crate::txn::{Client, Txn};
+use crate::store::{HomeId, ReadLimits, Store};
+use crate::txn::{Client, Patience, Txn};
 use crate::value::Value;
 use async_trait::async_trait;
 use interactive::RomeTransaction;
 use numbers::Numbers;
 use parking_lot::RwLock;
+pub use sites::{FixedSites, Sites};
 use statement::{StatementCache, row_rules};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +39,10 @@ use std::time::Duration;
 /// How to open a database.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The home that holds everything, until tables can be placed at several.
+    /// The name of the home in each site's store.
     pub home: String,
+    /// How to deal with transactions over several sites.
+    pub patience: Patience,
     /// The longest that one autocommitted statement may take, retries included.
     pub statement_timeout: Option<Duration>,
     /// The memory that one query may hold, in bytes.
@@ -48,7 +53,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { home: "main".to_owned(), statement_timeout: None, query_memory_bytes: 256 << 20, max_attempts: 100 }
+        Self {
+            home: "main".to_owned(),
+            patience: Patience::default(),
+            statement_timeout: None,
+            query_memory_bytes: 256 << 20,
+            max_attempts: 100,
+        }
     }
 }
 
@@ -64,12 +75,19 @@ impl RomeDatabase {
     /// Opens the database that a store holds; an empty store is a database without tables.
     ///
     /// # Errors
-    /// 57P03 where another version of Rome wrote the store, and the store's own.
+    /// 57P03 where another version of Rome wrote the store, 55000 where it is one of several sites, and the store's own.
     pub async fn open(store: Arc<dyn Store>, options: Options) -> Result<Self> {
         let home = HomeId::new(&options.home);
-        Catalog::prepare(store.as_ref(), &home).await?;
-        let catalog = Catalog::load(store.as_ref(), &home).await?;
         let client = Client::new(store, home, rand::random());
+        sites::prepare(&client).await?;
+        let catalog = load_catalog(&client).await?;
+        if catalog.topology().is_spread() {
+            return Err(sites::one_of_several(catalog.topology()));
+        }
+        Ok(Self::of(client, catalog, options, None))
+    }
+
+    fn of(client: Arc<Client>, catalog: Catalog, options: Options, sites: Option<Arc<dyn Sites>>) -> Self {
         let retry = RetryPolicy::with_attempts(options.max_attempts);
         let numbers = Arc::new(Numbers::new(Arc::clone(&client)));
         let engine = Engine {
@@ -77,10 +95,11 @@ impl RomeDatabase {
             options,
             retry,
             numbers,
+            sites,
             catalog: RwLock::new(Arc::new(catalog)),
             statements: StatementCache::default(),
         };
-        Ok(Self { engine: Arc::new(engine) })
+        Self { engine: Arc::new(engine) }
     }
 
     /// The store below, for measuring.
@@ -142,8 +161,16 @@ pub(super) struct Engine {
     options: Options,
     retry: RetryPolicy,
     numbers: Arc<Numbers>,
+    sites: Option<Arc<dyn Sites>>,
     catalog: RwLock<Arc<Catalog>>,
     statements: StatementCache,
+}
+
+/// Reads the catalog of the local home, in one round trip.
+async fn load_catalog(client: &Client) -> Result<Catalog> {
+    let limits = ReadLimits { entries: usize::MAX, bytes: MAX_CATALOG_BYTES };
+    let answers = client.read(client.local(), Catalog::reads(), limits).await?;
+    Catalog::from_answers(&answers, client.local_site())
 }
 
 impl Engine {
@@ -153,7 +180,9 @@ impl Engine {
 
     /// Reads the catalog again.
     async fn refresh_catalog(&self) -> Result<Arc<Catalog>> {
-        let fresh = Arc::new(Catalog::load(self.client.store().as_ref(), self.client.home()).await?);
+        self.client.forget_descriptions();
+        let fresh = Arc::new(load_catalog(&self.client).await?);
+        self.reach_sites(fresh.topology()).await;
         *self.catalog.write() = Arc::clone(&fresh);
         Ok(fresh)
     }

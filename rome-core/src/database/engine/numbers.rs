@@ -6,8 +6,9 @@ use crate::catalog::keys::sequence_key;
 use crate::catalog::{Column, ColumnId, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::NumberSource;
-use crate::store::{Key, Read, ReadLimits};
-use crate::txn::{Client, Mode};
+use crate::store::{Key, ReadLimits};
+use crate::topology::HomeNo;
+use crate::txn::{Client, HomeRead, Mode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -50,9 +51,11 @@ impl Numbers {
         let exhausted = || {
             Error::new(SqlState::NUMERIC_OUT_OF_RANGE, format!("the numbers of identity column \"{name}\" are used up"))
         };
+        // One home hands out the numbers of all sites.
+        let home = HomeNo::FIRST;
         for _ in 0..ATTEMPTS {
             let mut txn = self.client.begin(Mode::SingleStatement);
-            let found = txn.read(vec![Read::Point(key.clone())], ReadLimits::default()).await?;
+            let found = txn.read(vec![HomeRead::point(home, key.clone())], ReadLimits::default()).await?;
             let first = match found.first().and_then(|result| result.entries.first()) {
                 None => start,
                 Some(entry) => std::str::from_utf8(&entry.value)
@@ -63,7 +66,7 @@ impl Numbers {
             let span =
                 i64::try_from(count).ok().and_then(|count| count.checked_mul(increment)).ok_or_else(exhausted)?;
             let next = first.checked_add(span).ok_or_else(exhausted)?;
-            txn.put(key.clone(), Bytes::from(next.to_string()))?;
+            txn.put(home, key.clone(), Bytes::from(next.to_string()))?;
             match txn.commit().await {
                 Ok(_) => return Ok(first),
                 Err(error) if error.is_retryable() => {}

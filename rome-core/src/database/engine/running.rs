@@ -34,7 +34,7 @@ impl Engine {
         aftermath: &mut Aftermath,
     ) -> Result<QueryResult> {
         for table in &prepared.tables {
-            txn.use_table(table.id, table.version)?;
+            txn.use_table(table)?;
         }
         let command = prepared.action.command();
         let result = |rows: Vec<Vec<Value>>, affected: u64, command| {

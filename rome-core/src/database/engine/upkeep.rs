@@ -9,7 +9,8 @@ use crate::catalog::keys::{all_garbage, garbage_key, whole_space};
 use crate::catalog::{IndexState, SchemaView, Table, TableId};
 use crate::database::ddl::{Ddl, PAGE_ROWS, PendingIndex, fill_page};
 use crate::error::{Error, Result};
-use crate::store::{Commit, Guard, Key, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, Write};
+use crate::store::{Commit, Guard, Key, KeyRange, Read, ReadLimits, Write};
+use crate::topology::HomeNo;
 use crate::txn::Mode;
 use std::sync::Arc;
 
@@ -42,23 +43,30 @@ impl Engine {
     /// A page is a range read: whoever writes into it meanwhile wins. So a page that lost is halved, or writers that never pause would keep the
     /// index from ever being filled.
     async fn fill(&self, pending: &PendingIndex) -> Result<()> {
+        for home in self.described(pending.table)?.homes.all() {
+            self.fill_home(pending, home).await?;
+        }
+        self.change_index(pending, true).await
+    }
+
+    async fn fill_home(&self, pending: &PendingIndex, home: HomeNo) -> Result<()> {
         let mut range = whole_space(pending.table.0);
         // Rows that come after this moment bring their own entries: whoever appends faster than pages are filled must not keep the end away.
-        match self.last_key(&range).await? {
+        match self.last_key(home, &range).await? {
             Some(last) => range.to = [&last[..], &[0]].concat().into(),
-            None => return self.change_index(pending, true).await,
+            None => return Ok(()),
         }
         let mut rows = PAGE_ROWS;
         let mut attempts = self.retry.start();
         loop {
             let table = self.described(pending.table)?;
             let mut txn = self.client.begin(Mode::SingleStatement);
-            let page = match fill_page(&mut txn, &table, pending.space, &range, rows).await {
+            let page = match fill_page(&mut txn, (home, &table), pending.space, &range, rows).await {
                 Ok(next) => txn.commit().await.map(|_| next),
                 Err(error) => Err(error),
             };
             match page {
-                Ok(None) => break,
+                Ok(None) => return Ok(()),
                 Ok(Some(next)) => {
                     range.from = next;
                     rows = (rows * 2).min(PAGE_ROWS);
@@ -70,9 +78,6 @@ impl Engine {
                 }
             }
         }
-        // The change has attempts of its own, which may queue on the key on which these hold their place.
-        drop(attempts);
-        self.change_index(pending, true).await
     }
 
     /// Takes away an index that could not be filled.
@@ -135,19 +140,26 @@ impl Engine {
 
     /// Empties all spaces that are noted as dropped. Nothing refers to them any more, so no guard is needed, and doing it twice does no harm.
     async fn collect_garbage(&self) -> Result<()> {
-        let noted = self.read_plain(all_garbage(), usize::MAX).await?;
+        for home in self.catalog().topology().homes() {
+            self.collect_garbage_at(home).await?;
+        }
+        Ok(())
+    }
+
+    async fn collect_garbage_at(&self, home: HomeNo) -> Result<()> {
+        let noted = self.read_plain(home, all_garbage(), usize::MAX).await?;
         for note in noted {
             let Some(space) = note.get(5..9).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes) else {
                 continue;
             };
-            let page = PAGE_KEYS.min(self.client.store().capabilities().max_writes);
+            let page = PAGE_KEYS.min(self.client.capabilities(home)?.max_writes);
             loop {
-                let keys = self.read_plain(whole_space(space), page).await?;
+                let keys = self.read_plain(home, whole_space(space), page).await?;
                 if keys.is_empty() {
                     break;
                 }
                 let writes = keys.into_iter().map(Write::Delete).collect();
-                self.client.store().commit(self.client.home(), Commit { writes, ..Commit::default() }).await?;
+                self.client.commit(home, Commit { writes, ..Commit::default() }).await?;
             }
             let key = garbage_key(space);
             let commit = Commit {
@@ -155,26 +167,23 @@ impl Engine {
                 writes: vec![Write::Delete(key)],
                 ..Commit::default()
             };
-            self.client.store().commit(self.client.home(), commit).await?;
+            self.client.commit(home, commit).await?;
         }
         Ok(())
     }
 
     /// The last key of a range, if it has any.
-    async fn last_key(&self, range: &KeyRange) -> Result<Option<Key>> {
+    async fn last_key(&self, home: HomeNo, range: &KeyRange) -> Result<Option<Key>> {
         let last = Read::Range { range: range.clone(), limit: Some(1), reverse: true };
-        Ok(self.keys_of(last).await?.pop())
+        Ok(self.keys_of(home, last).await?.pop())
     }
 
-    async fn read_plain(&self, range: KeyRange, limit: usize) -> Result<Vec<Key>> {
-        self.keys_of(Read::Range { range, limit: Some(limit.min(100_000)), reverse: false }).await
+    async fn read_plain(&self, home: HomeNo, range: KeyRange, limit: usize) -> Result<Vec<Key>> {
+        self.keys_of(home, Read::Range { range, limit: Some(limit.min(100_000)), reverse: false }).await
     }
 
-    async fn keys_of(&self, read: Read) -> Result<Vec<Key>> {
-        let request = ReadRequest { reads: vec![read], limits: ReadLimits::default(), ..ReadRequest::default() };
-        let ReadOutcome::Answer(answer) = self.client.store().read(self.client.home(), request).await? else {
-            return Err(Error::internal("a read without guards had a conflict"));
-        };
-        Ok(answer.results.into_iter().flat_map(|result| result.entries).map(|entry| entry.key).collect())
+    async fn keys_of(&self, home: HomeNo, read: Read) -> Result<Vec<Key>> {
+        let results = self.client.read(home, vec![read], ReadLimits::default()).await?;
+        Ok(results.into_iter().flat_map(|result| result.entries).map(|entry| entry.key).collect())
     }
 }

@@ -4,9 +4,8 @@ use crate::catalog::{ColumnId, Index, IndexState, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::context::ExecContext;
 use crate::exec::expr::Expr;
-use crate::exec::keys::{index_entry, row_key};
+use crate::exec::keys::{Located, index_entry, row_place};
 use crate::exec::node::ConflictTarget;
-use crate::store::Key;
 use crate::value::Value;
 
 /// Checks what a row must satisfy by itself.
@@ -58,16 +57,18 @@ fn listed(table: &Table, row: &[Value]) -> String {
 /// One key that may exist only once.
 pub(super) struct UniqueKey {
     pub(super) target: ConflictTarget,
-    pub(super) key: Key,
+    pub(super) at: Located,
 }
 
 /// The keys that a row claims: its own, and its entries in unique indexes where no column is NULL.
 pub(super) fn unique_keys(table: &Table, row: &[Value]) -> Result<Vec<UniqueKey>> {
-    let mut keys = vec![UniqueKey { target: ConflictTarget::PrimaryKey, key: row_key(table, row)? }];
+    let at = row_place(table, row)?;
+    let home = at.home;
+    let mut keys = vec![UniqueKey { target: ConflictTarget::PrimaryKey, at }];
     for (position, index) in table.indexes.iter().enumerate() {
         if index.unique && index.state != IndexState::DeleteOnly && !has_null(table, index, row) {
             let (key, _) = index_entry(table, index, row)?;
-            keys.push(UniqueKey { target: ConflictTarget::Index(position), key });
+            keys.push(UniqueKey { target: ConflictTarget::Index(position), at: Located { home, key } });
         }
     }
     Ok(keys)

@@ -6,7 +6,7 @@ use super::{ChangeResult, returned};
 use crate::catalog::Table;
 use crate::error::Result;
 use crate::exec::context::ExecContext;
-use crate::exec::keys::row_key;
+use crate::exec::keys::row_place;
 use crate::exec::node::Delete;
 use crate::value::Value;
 use std::collections::HashSet;
@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 pub(super) async fn run(delete: &Delete, cx: &mut ExecContext<'_>) -> Result<ChangeResult> {
     let table = &delete.table;
-    cx.txn.use_table(table.id, table.version)?;
+    cx.txn.use_table(table)?;
     let source = crate::exec::run(&delete.source, cx).await?;
     let mut seen = HashSet::new();
     let mut rows = Vec::with_capacity(source.len());
     let mut result = ChangeResult::default();
     for mut row in source {
-        if !seen.insert(row_key(table, &row)?) {
+        if !seen.insert(row_place(table, &row)?) {
             continue;
         }
         returned(delete.returning.as_ref(), &row, &mut result, cx).await?;

@@ -7,8 +7,10 @@ use super::{MAX_CASCADE_DEPTH, default_value};
 use crate::catalog::{ColumnId, ForeignKey, IndexState, ReferentialAction, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::context::{ExecContext, RowRules};
-use crate::exec::keys::{decode_table_row, key_prefix};
-use crate::store::{Entry, Guard, Key, KeyRange, Read, ReadLimits, ReadResult};
+use crate::exec::keys::{Located, decode_table_row, key_prefix};
+use crate::store::{Entry, Guard, KeyRange, Read, ReadLimits, ReadResult};
+use crate::topology::HomeNo;
+use crate::txn::HomeRead;
 use crate::value::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,8 +18,8 @@ use std::sync::Arc;
 /// Parents that the rows of a statement refer to.
 #[derive(Default)]
 pub(super) struct Parents {
-    wanted: Vec<(Key, Error)>,
-    numbers: HashMap<Key, usize>,
+    wanted: Vec<(Located, Error)>,
+    numbers: HashMap<Located, usize>,
     /// Which of them exist, where that was read.
     exists: Option<Vec<bool>>,
 }
@@ -40,10 +42,11 @@ impl Parents {
                 continue;
             }
             let parent = parent_table(key, cx)?;
-            let parent_key = parent_key(&parent, key, &values)?;
+            let missing = missing_parent(table, &parent, key, row);
+            let Some(parent_key) = parent_key(&parent, key, &values)? else { return Err(missing) };
             if !self.numbers.contains_key(&parent_key) {
                 self.numbers.insert(parent_key.clone(), self.wanted.len());
-                self.wanted.push((parent_key, missing_parent(table, &parent, key, row)));
+                self.wanted.push((parent_key, missing));
             }
         }
         Ok(())
@@ -53,8 +56,8 @@ impl Parents {
         self.wanted.is_empty()
     }
 
-    pub(super) fn reads(&self) -> Vec<Read> {
-        self.wanted.iter().map(|(key, _)| Read::Point(key.clone())).collect()
+    pub(super) fn reads(&self) -> Vec<HomeRead> {
+        self.wanted.iter().map(|(at, _)| HomeRead::point(at.home, at.key.clone())).collect()
     }
 
     pub(super) fn found(&mut self, results: Vec<ReadResult>) {
@@ -71,19 +74,19 @@ impl Parents {
         self.require_where(|key| written.numbers.contains_key(key), cx)
     }
 
-    fn require_where(self, needed: impl Fn(&Key) -> bool, cx: &mut ExecContext<'_>) -> Result<()> {
-        for (at, (key, failure)) in self.wanted.into_iter().enumerate() {
-            if !needed(&key) {
+    fn require_where(self, needed: impl Fn(&Located) -> bool, cx: &mut ExecContext<'_>) -> Result<()> {
+        for (at, (parent, failure)) in self.wanted.into_iter().enumerate() {
+            if !needed(&parent) {
                 continue;
             }
             match &self.exists {
                 Some(exists) => {
                     let exists = exists.get(at).copied().unwrap_or(false);
-                    if !cx.txn.own_write(&key).unwrap_or(exists) {
+                    if !cx.txn.own_write(parent.home, &parent.key).unwrap_or(exists) {
                         return Err(failure);
                     }
                 }
-                None => cx.txn.expect(Guard::Present(key), failure)?,
+                None => cx.txn.expect(parent.home, Guard::Present(parent.key), failure)?,
             }
         }
         Ok(())
@@ -100,12 +103,26 @@ fn parent_table(key: &ForeignKey, cx: &mut ExecContext<'_>) -> Result<Arc<Table>
         .schema
         .table_by_id(key.parent)
         .ok_or_else(|| Error::internal(format!("foreign key {} refers to a table that does not exist", key.name)))?;
-    cx.txn.use_table(parent.id, parent.version)?;
+    cx.txn.use_table(&parent)?;
     Ok(parent)
 }
 
-/// The key in the store that exists if and only if the parent does.
-fn parent_key(parent: &Table, key: &ForeignKey, values: &[Value]) -> Result<Key> {
+/// The key in the store that exists if and only if the parent does; `None` where the values name no site, so that there can be no parent.
+fn parent_key(parent: &Table, key: &ForeignKey, values: &[Value]) -> Result<Option<Located>> {
+    let home = match parent.homes.only() {
+        Some(home) => home,
+        None => {
+            let column = parent.homes.column().and_then(|position| parent.columns.get(position));
+            let at = column.and_then(|column| key.parent_columns.iter().position(|id| *id == column.id));
+            let site = at.and_then(|at| values.get(at)).ok_or_else(|| {
+                Error::internal(format!("foreign key {} does not say at which site its parent is", key.name))
+            })?;
+            match parent.homes.of_value(site) {
+                Some(home) => home,
+                None => return Ok(None),
+            }
+        }
+    };
     let in_order = |columns: &[ColumnId]| -> Option<Vec<Value>> {
         if columns.len() != key.parent_columns.len() {
             return None;
@@ -117,12 +134,12 @@ fn parent_key(parent: &Table, key: &ForeignKey, values: &[Value]) -> Result<Key>
         columns.iter().map(value).collect()
     };
     if let Some(values) = in_order(&parent.primary_key) {
-        return Ok(key_prefix(parent, None, &values)?.into());
+        return Ok(Some(Located { home, key: key_prefix(parent, None, &values)?.into() }));
     }
     for index in parent.indexes.iter().filter(|index| index.unique && index.state == IndexState::Public) {
         let columns: Vec<ColumnId> = index.columns.iter().map(|part| part.column).collect();
         if let Some(values) = in_order(&columns) {
-            return Ok(key_prefix(parent, Some(index), &values)?.into());
+            return Ok(Some(Located { home, key: key_prefix(parent, Some(index), &values)?.into() }));
         }
     }
     Err(Error::internal(format!("foreign key {} refers to columns that are not unique", key.name)))
@@ -160,8 +177,9 @@ pub(super) fn referenced_changed(table: &Table, key: &ForeignKey, old: &[Value],
     values_of(table, &key.parent_columns, old) != values_of(table, &key.parent_columns, new)
 }
 
-/// Where the children of one parent lie: a range of the child's primary key, or of an index.
+/// Where the children of one parent lie: a range of the child's primary key, or of an index, at some homes.
 struct Children {
+    homes: Vec<HomeNo>,
     range: KeyRange,
     by_index: bool,
 }
@@ -174,6 +192,13 @@ fn children_of(child: &Table, key: &ForeignKey, parent: &Table, row: &[Value]) -
     if values.iter().any(Value::is_null) {
         return Ok(None);
     }
+    // Where the foreign key says at which site a child lives, only there.
+    let column = child.homes.column().and_then(|position| child.columns.get(position));
+    let site = column.and_then(|column| key.columns.iter().position(|id| *id == column.id)).and_then(|at| values.get(at));
+    let homes = match site {
+        Some(site) => child.homes.of_value(site).into_iter().collect(),
+        None => child.homes.all(),
+    };
     let in_order = |columns: &[ColumnId]| -> Option<Vec<Value>> {
         let head = columns.get(..key.columns.len())?;
         let value = |id: &ColumnId| {
@@ -184,13 +209,13 @@ fn children_of(child: &Table, key: &ForeignKey, parent: &Table, row: &[Value]) -
     };
     if let Some(values) = in_order(&child.primary_key) {
         let range = KeyRange::prefix(&key_prefix(child, None, &values)?);
-        return Ok(Some(Children { range, by_index: false }));
+        return Ok(Some(Children { homes, range, by_index: false }));
     }
     for index in child.indexes.iter().filter(|index| index.state == IndexState::Public) {
         let columns: Vec<ColumnId> = index.columns.iter().map(|part| part.column).collect();
         if let Some(values) = in_order(&columns) {
             let range = KeyRange::prefix(&key_prefix(child, Some(index), &values)?);
-            return Ok(Some(Children { range, by_index: true }));
+            return Ok(Some(Children { homes, range, by_index: true }));
         }
     }
     Err(Error::new(
@@ -218,7 +243,7 @@ pub(super) async fn rows_left(
             format!("foreign keys cascade through more than {MAX_CASCADE_DEPTH} levels"),
         ));
     }
-    cx.txn.use_table(child.id, child.version)?;
+    cx.txn.use_table(child)?;
     let mut ranges = Vec::with_capacity(old.len());
     for (row, new) in old.iter().zip(new) {
         if let Some(children) = children_of(child, key, parent, row)? {
@@ -263,7 +288,8 @@ pub(super) async fn rows_left(
         let referenced = values_of(child, &key.columns, &new);
         if action == ReferentialAction::SetDefault && referenced == values_of(child, &key.columns, &old) {
             // The default is the very key that its parent gives up: another parent must have taken it.
-            let taken = cx.txn.own_write(&parent_key(parent, key, &referenced)?);
+            let taken = parent_key(parent, key, &referenced)?;
+            let taken = taken.and_then(|parent| cx.txn.own_write(parent.home, &parent.key));
             if taken != Some(true) {
                 return Err(still_referenced(parent, child, key, left));
             }
@@ -286,21 +312,23 @@ async fn restrict(
     cx: &mut ExecContext<'_>,
 ) -> Result<()> {
     if cx.txn.checks_early() {
-        let reads = ranges.iter().map(|(children, ..)| Read::Range {
-            range: children.range.clone(),
-            limit: Some(1),
-            reverse: false,
+        let places = ranges.iter().flat_map(|(children, row, _)| {
+            let read = Read::Range { range: children.range.clone(), limit: Some(1), reverse: false };
+            children.homes.iter().map(move |home| (HomeRead { home: *home, read: read.clone() }, row))
         });
-        let found = cx.txn.read(reads.collect(), ReadLimits::default()).await?;
-        let left = ranges.iter().zip(found).find(|(_, result)| !result.entries.is_empty());
+        let (reads, rows): (Vec<HomeRead>, Vec<_>) = places.unzip();
+        let found = cx.txn.read(reads, ReadLimits::default()).await?;
+        let left = rows.into_iter().zip(found).find(|(_, result)| !result.entries.is_empty());
         return match left {
-            Some(((_, row, _), _)) => Err(still_referenced(parent, child, key, row)),
+            Some((row, _)) => Err(still_referenced(parent, child, key, row)),
             None => Ok(()),
         };
     }
     for (children, row, _) in ranges {
-        let guard = Guard::Range { range: children.range, since: 0, count: 0 };
-        cx.txn.expect(guard, still_referenced(parent, child, key, row))?;
+        for home in children.homes {
+            let guard = Guard::Range { range: children.range.clone(), since: 0, count: 0 };
+            cx.txn.expect(home, guard, still_referenced(parent, child, key, row))?;
+        }
     }
     Ok(())
 }
@@ -308,19 +336,22 @@ async fn restrict(
 /// All children in each range, in one round trip for all ranges, and more where there are many.
 async fn read_children(ranges: &[Family<'_>], cx: &mut ExecContext<'_>) -> Result<Vec<Vec<Entry>>> {
     let mut found: Vec<Vec<Entry>> = vec![Vec::new(); ranges.len()];
-    let mut open: Vec<(usize, KeyRange)> =
-        ranges.iter().enumerate().map(|(at, (children, ..))| (at, children.range.clone())).collect();
+    let places = ranges.iter().enumerate().flat_map(|(at, (children, ..))| {
+        children.homes.iter().map(move |home| (at, *home, children.range.clone()))
+    });
+    let mut open: Vec<(usize, HomeNo, KeyRange)> = places.collect();
     while !open.is_empty() {
-        let reads = open.iter().map(|(at, range)| {
+        let reads = open.iter().map(|(at, home, range)| {
             let range = range.clone();
-            match ranges.get(*at) {
+            let read = match ranges.get(*at) {
                 Some((children, ..)) if children.by_index => Read::Follow { range, limit: None, reverse: false },
                 _ => Read::Range { range, limit: None, reverse: false },
-            }
+            };
+            HomeRead { home: *home, read }
         });
         let results = cx.txn.read(reads.collect(), ReadLimits::default()).await?;
         let mut next = Vec::new();
-        for ((at, range), result) in open.into_iter().zip(results) {
+        for ((at, home, range), result) in open.into_iter().zip(results) {
             let by_index = ranges.get(at).is_some_and(|(children, ..)| children.by_index);
             if let Some(list) = found.get_mut(at) {
                 for entry in result.entries {
@@ -331,7 +362,7 @@ async fn read_children(ranges: &[Family<'_>], cx: &mut ExecContext<'_>) -> Resul
             if let Some(last) = result.more {
                 let mut from = last.to_vec();
                 from.push(0);
-                next.push((at, KeyRange { from: from.into(), to: range.to }));
+                next.push((at, home, KeyRange { from: from.into(), to: range.to }));
             }
         }
         open = next;

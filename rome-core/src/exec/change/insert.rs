@@ -8,16 +8,17 @@ use super::{ChangeResult, assigned, coerced, default_value, returned};
 use crate::catalog::Table;
 use crate::error::{Error, Result, SqlState};
 use crate::exec::context::ExecContext;
-use crate::exec::keys::decode_table_row;
+use crate::exec::keys::{Located, decode_table_row, row_place};
 use crate::exec::node::{ConflictTarget, Insert, OnConflict};
-use crate::store::{Entry, Guard, Key, KeyRange, Read, ReadLimits};
+use crate::store::{Entry, Guard, KeyRange, Read, ReadLimits};
+use crate::txn::HomeRead;
 use crate::value::Value;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 
 pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<ChangeResult> {
     let table = &insert.table;
-    cx.txn.use_table(table.id, table.version)?;
+    cx.txn.use_table(table)?;
     let source = crate::exec::run(&insert.source, cx).await?;
     let rows = complete_rows(insert, source, cx).await?;
     for row in &rows {
@@ -45,7 +46,7 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
         parents.found(found);
         for (claim, result) in keys.into_iter().zip(claimed) {
             if let Some(entry) = result.entries.into_iter().next() {
-                existing.insert(claim.key.clone(), entry);
+                existing.insert(claim.at.clone(), entry);
             }
         }
     }
@@ -83,16 +84,18 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
     Ok(result)
 }
 
-fn claim_read(claim: &UniqueKey, follow: bool) -> Read {
-    match claim.target {
+fn claim_read(claim: &UniqueKey, follow: bool) -> HomeRead {
+    let key = &claim.at.key;
+    let read = match claim.target {
         ConflictTarget::Index(_) if follow => {
-            let mut to = claim.key.to_vec();
+            let mut to = key.to_vec();
             to.push(0);
-            let range = KeyRange { from: claim.key.clone(), to: to.into() };
+            let range = KeyRange { from: key.clone(), to: to.into() };
             Read::Follow { range, limit: None, reverse: false }
         }
-        _ => Read::Point(claim.key.clone()),
-    }
+        _ => Read::Point(key.clone()),
+    };
+    HomeRead { home: claim.at.home, read }
 }
 
 /// Rows with all columns of the table: given values brought to their types, defaults for the others.
@@ -148,11 +151,11 @@ struct Inserting<'a> {
     insert: &'a Insert,
     reads_first: bool,
     /// Claimed keys that exist, as read before the statement wrote anything.
-    existing: HashMap<Key, Entry>,
+    existing: HashMap<Located, Entry>,
     /// Keys that earlier rows of the statement claimed.
-    claimed: HashSet<Key>,
+    claimed: HashSet<Located>,
     /// Rows that ON CONFLICT has updated.
-    touched: HashSet<Key>,
+    touched: HashSet<Located>,
 }
 
 impl Inserting<'_> {
@@ -164,10 +167,10 @@ impl Inserting<'_> {
         let mut arbitrated = None;
         let mut violated = None;
         for claim in claims {
-            let by_this_statement = self.claimed.contains(&claim.key);
-            let Some(entry) = self.existing.get(&claim.key).cloned().or_else(|| {
+            let by_this_statement = self.claimed.contains(&claim.at);
+            let Some(entry) = self.existing.get(&claim.at).cloned().or_else(|| {
                 by_this_statement.then(|| Entry {
-                    key: claim.key.clone(),
+                    key: claim.at.key.clone(),
                     version: 0,
                     value: Bytes::new(),
                     target: None,
@@ -196,10 +199,11 @@ impl Inserting<'_> {
         let table = &self.insert.table;
         for claim in claims {
             if !self.reads_first {
-                let failure = unique_violation(table, claim.target, row).with_contended(claim.key.clone());
-                cx.txn.expect(Guard::Absent(claim.key.clone()), failure)?;
+                let Located { home, key } = claim.at.clone();
+                let failure = unique_violation(table, claim.target, row).with_contended(key.clone());
+                cx.txn.expect(home, Guard::Absent(key), failure)?;
             }
-            self.claimed.insert(claim.key.clone());
+            self.claimed.insert(claim.at.clone());
         }
         insert_row(cx.txn, table, row)
     }
@@ -221,10 +225,10 @@ impl Inserting<'_> {
         let stored = stored.ok_or_else(|| {
             Error::new(SqlState::DATA_CORRUPTED, format!("an index entry of \"{}\" has no row", table.name))
         })?;
-        if !self.touched.insert(stored.key.clone()) {
+        let old = decode_table_row(table, &stored.value)?;
+        if !self.touched.insert(row_place(table, &old)?) {
             return Err(affected_twice());
         }
-        let old = decode_table_row(table, &stored.value)?;
         let both: Vec<Value> = old.iter().chain(excluded).cloned().collect();
         if let Some(predicate) = &update.predicate
             && !matches!(cx.evaluate(predicate, &both).await?, Value::Bool(true))

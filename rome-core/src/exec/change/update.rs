@@ -7,9 +7,10 @@ use super::{ChangeResult, assigned, returned};
 use crate::catalog::Table;
 use crate::error::Result;
 use crate::exec::context::ExecContext;
-use crate::exec::keys::row_key;
+use crate::exec::keys::{Located, row_place};
 use crate::exec::node::{ConflictTarget, Update};
-use crate::store::{Guard, Key, Read, ReadLimits};
+use crate::store::{Guard, ReadLimits};
+use crate::txn::HomeRead;
 use crate::value::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(super) struct RowChange {
 
 pub(super) async fn run(update: &Update, cx: &mut ExecContext<'_>) -> Result<ChangeResult> {
     let table = &update.table;
-    cx.txn.use_table(table.id, table.version)?;
+    cx.txn.use_table(table)?;
     let source = crate::exec::run(&update.source, cx).await?;
     let width = table.columns.len();
     let mut seen = HashSet::new();
@@ -30,7 +31,7 @@ pub(super) async fn run(update: &Update, cx: &mut ExecContext<'_>) -> Result<Cha
     let mut result = ChangeResult::default();
     for row in source {
         let (old, others) = row.split_at(width.min(row.len()));
-        if !seen.insert(row_key(table, old)?) {
+        if !seen.insert(row_place(table, old)?) {
             continue;
         }
         let new = assigned(table, old, &row, &update.assignments, &update.defaults, cx).await?;
@@ -54,15 +55,15 @@ pub(super) async fn apply_updates(
     cx: &mut ExecContext<'_>,
 ) -> Result<()> {
     // Keys that the statement gives up may be taken by other rows of it.
-    let mut given_up: HashSet<Key> = HashSet::new();
-    let mut claims: Vec<(Key, ConflictTarget, usize)> = Vec::new();
+    let mut given_up: HashSet<Located> = HashSet::new();
+    let mut claims: Vec<(Located, ConflictTarget, usize)> = Vec::new();
     let mut parents = Parents::default();
     for (at, change) in changes.iter().enumerate() {
-        let old: HashSet<Key> = unique_keys(table, &change.old)?.into_iter().map(|claim| claim.key).collect();
+        let old: HashSet<Located> = unique_keys(table, &change.old)?.into_iter().map(|claim| claim.at).collect();
         let new = unique_keys(table, &change.new)?;
-        let kept: HashSet<Key> = new.iter().map(|claim| claim.key.clone()).collect();
-        let taken = new.into_iter().filter(|claim| !old.contains(&claim.key));
-        claims.extend(taken.map(|claim| (claim.key, claim.target, at)));
+        let kept: HashSet<Located> = new.iter().map(|claim| claim.at.clone()).collect();
+        let taken = new.into_iter().filter(|claim| !old.contains(&claim.at));
+        claims.extend(taken.map(|claim| (claim.at, claim.target, at)));
         given_up.extend(old.into_iter().filter(|key| !kept.contains(key)));
         parents.of_row(table, &change.new, Some(&change.old), cx)?;
     }
@@ -79,7 +80,7 @@ pub(super) async fn apply_updates(
     if cx.txn.checks_early() && !(claims.is_empty() && parents.is_empty()) {
         let mut reads = parents.reads();
         let parent_reads = reads.len();
-        reads.extend(claims.iter().map(|(key, ..)| Read::Point(key.clone())));
+        reads.extend(claims.iter().map(|(claim, ..)| HomeRead::point(claim.home, claim.key.clone())));
         let mut found = cx.txn.read(reads, ReadLimits::default()).await?;
         let taken = found.split_off(parent_reads);
         parents.found(found);
@@ -89,9 +90,9 @@ pub(super) async fn apply_updates(
             }
         }
     } else {
-        for (key, target, at) in &claims {
+        for (Located { home, key }, target, at) in &claims {
             let failure = violation(*target, *at).with_contended(key.clone());
-            cx.txn.expect(Guard::Absent(key.clone()), failure)?;
+            cx.txn.expect(*home, Guard::Absent(key.clone()), failure)?;
         }
     }
     for change in &changes {

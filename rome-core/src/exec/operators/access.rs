@@ -9,6 +9,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::exec::expr::{Expr, ExprKind};
 use crate::exec::node::{Access, KeyBound, Scan};
 use crate::store::{Key, KeyRange, Read};
+use crate::topology::HomeNo;
 use crate::value::{DataType, Value, cast, cast_from};
 use bytes::Bytes;
 use std::cmp::Ordering;
@@ -124,6 +125,24 @@ pub(super) fn targets(scan: &Scan, evaluate: &mut dyn FnMut(&Expr) -> Result<Val
         targets.reverse();
     }
     Ok(targets)
+}
+
+/// The homes at which a scan reads for these values of its site expressions: a site that does not exist has no rows.
+///
+/// # Errors
+/// Those of the expressions.
+pub(super) fn homes(scan: &Scan, evaluate: &mut dyn FnMut(&Expr) -> Result<Value>) -> Result<Vec<HomeNo>> {
+    let Some(sites) = &scan.sites else { return Ok(scan.table.homes.all()) };
+    let mut homes = vec![];
+    for site in sites {
+        if let Some(home) = scan.table.homes.of_value(&evaluate(site)?)
+            && !homes.contains(&home)
+        {
+            homes.push(home);
+        }
+    }
+    homes.sort_unstable();
+    Ok(homes)
 }
 
 /// Every combination of the alternatives of the leading columns; `None` where one of them has no alternative that can match.

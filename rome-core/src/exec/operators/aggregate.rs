@@ -5,8 +5,9 @@ use crate::error::Result;
 use crate::exec::aggregate::Accumulator;
 use crate::exec::context::{ExecContext, row_bytes};
 use crate::exec::expr::{AggregateCall, Expr};
-use crate::store::{Read, ReadResult};
+use crate::store::ReadResult;
 use crate::value::Value;
+use crate::txn::HomeRead;
 use async_trait::async_trait;
 use std::collections::HashMap;
 
@@ -73,7 +74,7 @@ impl<'n> Aggregate<'n> {
 
 #[async_trait]
 impl Operator for Aggregate<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         self.input.first_reads(cx, out)
     }
 

@@ -4,8 +4,9 @@ use super::{Batch, Operator, Running};
 use crate::error::Result;
 use crate::exec::context::{ExecContext, row_bytes};
 use crate::exec::expr::Expr;
-use crate::store::{Read, ReadResult};
+use crate::store::ReadResult;
 use crate::value::Value;
+use crate::txn::HomeRead;
 use async_trait::async_trait;
 use std::collections::HashSet;
 
@@ -24,7 +25,7 @@ impl<'n> Distinct<'n> {
 
 #[async_trait]
 impl Operator for Distinct<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         self.input.first_reads(cx, out)
     }
 

@@ -6,8 +6,9 @@ use crate::error::Result;
 use crate::exec::context::ExecContext;
 use crate::exec::expr::Expr;
 use crate::exec::node::JoinKind;
-use crate::store::{Read, ReadResult};
+use crate::store::ReadResult;
 use crate::value::Value;
+use crate::txn::HomeRead;
 use async_trait::async_trait;
 use std::collections::HashMap;
 
@@ -151,7 +152,7 @@ impl<'n> Join<'n> {
 
 #[async_trait]
 impl Operator for Join<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         self.left.first_reads(cx, out)?;
         self.right.first_reads(cx, out)
     }

@@ -1,13 +1,15 @@
 //! Joins by key: for many outer rows at once, the matching inner rows are read in one request.
 
-use super::access::{Target, targets};
+use super::access::{Target, homes, targets};
 use super::scan::{begin, decode};
 use super::{BATCH_ROWS, Batch, Operator, Row, Running, joined, padded_right, page_limits};
 use crate::error::{Error, Result};
 use crate::exec::context::{ExecContext, row_bytes};
 use crate::exec::expr::Expr;
 use crate::exec::node::{JoinKind, Node, Scan};
-use crate::store::{Read, ReadResult};
+use crate::store::ReadResult;
+use crate::topology::HomeNo;
+use crate::txn::HomeRead;
 use async_trait::async_trait;
 use std::collections::HashMap;
 
@@ -59,14 +61,16 @@ impl<'n> LookupJoin<'n> {
 
     async fn look_up(&self, outer: Vec<Row>, cx: &mut ExecContext<'_>) -> Result<Chunk> {
         let inner = self.inner;
-        let mut positions: HashMap<Target, usize> = HashMap::new();
-        let mut distinct: Vec<Target> = vec![];
+        let mut positions: HashMap<(HomeNo, Target), usize> = HashMap::new();
+        let mut distinct: Vec<(HomeNo, Target)> = vec![];
         let mut row_targets = Vec::with_capacity(outer.len());
         for row in &outer {
+            let homes = cx.answering(|cx| homes(inner, &mut |expr| cx.try_evaluate(expr, row))).await?;
             let wanted = cx.answering(|cx| targets(inner, &mut |expr| cx.try_evaluate(expr, row))).await?;
-            let wanted = wanted.into_iter().map(|target| {
-                *positions.entry(target).or_insert_with_key(|target| {
-                    distinct.push(target.clone());
+            let places = homes.iter().flat_map(|home| wanted.iter().map(|target| (*home, target.clone())));
+            let wanted = places.map(|place| {
+                *positions.entry(place).or_insert_with_key(|place| {
+                    distinct.push(place.clone());
                     distinct.len() - 1
                 })
             });
@@ -76,17 +80,20 @@ impl<'n> LookupJoin<'n> {
         cx.reserve(held_bytes)?;
         let mut found: Vec<Vec<Row>> = Vec::new();
         found.resize_with(distinct.len(), Vec::new);
-        let mut unread: Vec<(usize, Target)> = distinct.into_iter().enumerate().collect();
+        let mut unread: Vec<(usize, (HomeNo, Target))> = distinct.into_iter().enumerate().collect();
         while !unread.is_empty() {
-            let reads = unread.iter().map(|(_, target)| target.read(None, inner.reverse)).collect();
+            let reads = unread
+                .iter()
+                .map(|(_, (home, target))| HomeRead { home: *home, read: target.read(None, inner.reverse) })
+                .collect();
             let results = cx.txn.read(reads, page_limits(unread.len())).await?;
             if results.len() != unread.len() {
                 return Err(Error::internal("reads of a join were not answered"));
             }
             let mut rest = vec![];
-            for ((position, target), result) in unread.into_iter().zip(results) {
+            for ((position, (home, target)), result) in unread.into_iter().zip(results) {
                 if let Some(last) = &result.more {
-                    rest.push((position, target.after(last, inner.reverse)));
+                    rest.push((position, (home, target.after(last, inner.reverse))));
                 }
                 for entry in &result.entries {
                     cx.statistics.rows_read += 1;
@@ -141,7 +148,7 @@ impl<'n> LookupJoin<'n> {
 
 #[async_trait]
 impl Operator for LookupJoin<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         if matches!(self.kind, JoinKind::Right | JoinKind::Full) {
             return Err(Error::internal("a join by look-ups can't keep unmatched inner rows"));
         }

@@ -20,8 +20,9 @@ mod sort;
 use super::context::ExecContext;
 use super::node::Node;
 use crate::error::Result;
-use crate::store::{Read, ReadLimits, ReadResult};
+use crate::store::{ReadLimits, ReadResult};
 use crate::value::Value;
+use crate::txn::HomeRead;
 use async_trait::async_trait;
 
 /// A row.
@@ -51,7 +52,7 @@ pub trait Operator: Send + Sync {
     ///
     /// # Errors
     /// Those of the key expressions.
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()>;
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()>;
 
     /// Takes the answers to exactly the reads that [`Operator::first_reads`] appended.
     ///

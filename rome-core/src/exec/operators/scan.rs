@@ -1,15 +1,20 @@
 //! Scans of one table: pages of rows, decoded as far as they are needed.
 
-use super::access::{Target, targets};
+use super::access::{Target, homes, targets};
 use super::{BATCH_ROWS, Batch, Operator, PAGE_ENTRIES, Row, page_limits};
 use crate::encoding::RowReader;
 use crate::error::{Error, Result, SqlState};
 use crate::exec::context::ExecContext;
+use crate::exec::expr::Expr;
 use crate::exec::keys::decode_column;
 use crate::exec::node::Scan;
-use crate::store::{Entry, Read, ReadResult};
+use crate::store::{Entry, Key, ReadResult};
+use crate::topology::HomeNo;
+use crate::txn::HomeRead;
+use crate::value::Value;
 use async_trait::async_trait;
 use std::collections::VecDeque;
+use std::iter::Peekable;
 
 /// How many points and ranges are read in one request.
 const MAX_READS: usize = 4096;
@@ -19,16 +24,60 @@ const FIRST_FILTERED_PAGE: usize = 64;
 
 /// A part of the scan, in order.
 enum Part {
-    Read(std::vec::IntoIter<Entry>),
+    Read(Peekable<std::vec::IntoIter<Entry>>),
     Unread(Target),
 }
 
-/// A scan.
-pub(super) struct ScanOperator<'n> {
-    scan: &'n Scan,
+/// What is read at one home, in the order of the scan.
+struct Source {
+    home: HomeNo,
     parts: VecDeque<Part>,
     /// Targets whose answers are to come.
     asked: Vec<Target>,
+}
+
+impl Source {
+    /// Drops what has been used up; whether it must be read on.
+    fn is_dry(&mut self) -> bool {
+        loop {
+            match self.parts.front_mut().map(|part| match part {
+                Part::Read(entries) => entries.peek().is_some(),
+                Part::Unread(_) => false,
+            }) {
+                Some(false) if matches!(self.parts.front(), Some(Part::Unread(_))) => return true,
+                Some(false) => self.parts.pop_front(),
+                Some(true) | None => return false,
+            };
+        }
+    }
+
+    fn peek(&mut self) -> Option<&Key> {
+        match self.parts.front_mut() {
+            Some(Part::Read(entries)) => entries.peek().map(|entry| &entry.key),
+            _ => None,
+        }
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        match self.parts.front_mut() {
+            Some(Part::Read(entries)) => entries.next(),
+            _ => None,
+        }
+    }
+}
+
+/// What comes next in a scan.
+enum Next {
+    Entry(Entry),
+    /// More must be read first.
+    Read,
+    End,
+}
+
+/// A scan. The streams of several homes are merged in the order of their keys.
+pub(super) struct ScanOperator<'n> {
+    scan: &'n Scan,
+    sources: Vec<Source>,
     opened: bool,
     /// Entries of the next page, where only one range is read.
     page: usize,
@@ -36,61 +85,104 @@ pub(super) struct ScanOperator<'n> {
 
 impl<'n> ScanOperator<'n> {
     pub(super) fn new(scan: &'n Scan) -> Self {
-        Self { scan, parts: VecDeque::new(), asked: vec![], opened: false, page: PAGE_ENTRIES }
+        Self { scan, sources: vec![], opened: false, page: PAGE_ENTRIES }
     }
 
-    fn open(&mut self, targets: Vec<Target>, goal: Option<i64>) {
+    fn open(&mut self, (homes, targets): Opening, goal: Option<i64>) {
         if let Some(goal) = goal.and_then(|goal| usize::try_from(goal).ok()) {
             let first = if self.scan.filter.is_some() { goal.max(FIRST_FILTERED_PAGE) } else { goal };
             self.page = first.clamp(1, PAGE_ENTRIES);
         }
-        self.parts = targets.into_iter().map(Part::Unread).collect();
+        let parts: VecDeque<Target> = targets.into();
+        let source = |home| Source { home, parts: parts.iter().cloned().map(Part::Unread).collect(), asked: vec![] };
+        self.sources = homes.into_iter().map(source).collect();
         self.opened = true;
     }
 
     /// The reads of the unread parts at the front.
-    fn reads(&mut self) -> Vec<Read> {
-        while self.asked.len() < MAX_READS && matches!(self.parts.front(), Some(Part::Unread(_))) {
-            if let Some(Part::Unread(target)) = self.parts.pop_front() {
-                self.asked.push(target);
-            }
-        }
+    fn reads(&mut self) -> Vec<HomeRead> {
         let page = self.page;
+        let mut reads = vec![];
+        let most = MAX_READS / self.sources.len().max(1);
+        for source in &mut self.sources {
+            while source.asked.len() < most.max(1) && matches!(source.parts.front(), Some(Part::Unread(_))) {
+                if let Some(Part::Unread(target)) = source.parts.pop_front() {
+                    source.asked.push(target);
+                }
+            }
+            let home = source.home;
+            let asked = source.asked.iter().map(|target| target.read(Some(page), self.scan.reverse));
+            reads.extend(asked.map(|read| HomeRead { home, read }));
+        }
         self.page = (page * 2).min(PAGE_ENTRIES);
-        self.asked.iter().map(|target| target.read(Some(page), self.scan.reverse)).collect()
+        reads
     }
 
     fn take(&mut self, results: &mut std::vec::IntoIter<ReadResult>) -> Result<()> {
-        let asked = std::mem::take(&mut self.asked);
-        let answers: Vec<ReadResult> = results.by_ref().take(asked.len()).collect();
-        if answers.len() != asked.len() {
-            return Err(Error::internal("reads of a scan were not answered"));
-        }
-        for (target, result) in asked.into_iter().zip(answers).rev() {
-            if let Some(last) = &result.more {
-                self.parts.push_front(Part::Unread(target.after(last, self.scan.reverse)));
+        for source in &mut self.sources {
+            let asked = std::mem::take(&mut source.asked);
+            let answers: Vec<ReadResult> = results.by_ref().take(asked.len()).collect();
+            if answers.len() != asked.len() {
+                return Err(Error::internal("reads of a scan were not answered"));
             }
-            self.parts.push_front(Part::Read(result.entries.into_iter()));
+            for (target, result) in asked.into_iter().zip(answers).rev() {
+                if let Some(last) = &result.more {
+                    source.parts.push_front(Part::Unread(target.after(last, self.scan.reverse)));
+                }
+                source.parts.push_front(Part::Read(result.entries.into_iter().peekable()));
+            }
         }
         Ok(())
     }
+
+    fn next_entry(&mut self) -> Next {
+        let mut dry = false;
+        for source in &mut self.sources {
+            dry |= source.is_dry();
+        }
+        if dry {
+            return Next::Read;
+        }
+        let mut first: Option<(usize, Key)> = None;
+        if self.sources.len() > 1 {
+            for (at, source) in self.sources.iter_mut().enumerate() {
+                let Some(key) = source.peek() else { continue };
+                let before = first.as_ref().is_none_or(|(_, other)| if self.scan.reverse { key > other } else { key < other });
+                if before {
+                    first = Some((at, key.clone()));
+                }
+            }
+        }
+        let at = first.map_or(0, |(at, _)| at);
+        match self.sources.get_mut(at).and_then(Source::pop) {
+            Some(entry) => Next::Entry(entry),
+            None => Next::End,
+        }
+    }
+}
+
+/// Where a scan reads what.
+type Opening = (Vec<HomeNo>, Vec<Target>);
+
+fn opening(scan: &Scan, evaluate: &mut dyn FnMut(&Expr) -> Result<Value>) -> Result<Opening> {
+    Ok((homes(scan, evaluate)?, targets(scan, evaluate)?))
 }
 
 #[async_trait]
 impl Operator for ScanOperator<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         begin(self.scan, cx)?;
-        let attempt = targets(self.scan, &mut |expr| cx.try_evaluate(expr, &[])).and_then(|targets| {
+        let attempt = opening(self.scan, &mut |expr| cx.try_evaluate(expr, &[])).and_then(|opening| {
             let goal = self.scan.row_goal.as_ref().map(|goal| cx.try_evaluate(goal, &[])).transpose()?;
-            Ok((targets, goal))
+            Ok((opening, goal))
         });
         match attempt {
-            Ok((targets, goal)) => {
+            Ok((opening, goal)) => {
                 let goal = match goal {
                     Some(crate::value::Value::Int(goal)) => Some(goal),
                     _ => None,
                 };
-                self.open(targets, goal);
+                self.open(opening, goal);
                 out.extend(self.reads());
                 Ok(())
             }
@@ -107,38 +199,35 @@ impl Operator for ScanOperator<'_> {
     async fn next(&mut self, cx: &mut ExecContext<'_>) -> Result<Option<Batch>> {
         if !self.opened {
             let scan = self.scan;
-            let targets = cx.answering(|cx| targets(scan, &mut |expr| cx.try_evaluate(expr, &[]))).await?;
+            let opening = cx.answering(|cx| opening(scan, &mut |expr| cx.try_evaluate(expr, &[]))).await?;
             let goal = cx.evaluate_count(scan.row_goal.as_ref()).await?;
-            self.open(targets, goal);
+            self.open(opening, goal);
         }
         let mut batch = vec![];
         loop {
-            match self.parts.front_mut() {
-                None => return Ok((!batch.is_empty()).then_some(batch)),
+            match self.next_entry() {
+                Next::End => return Ok((!batch.is_empty()).then_some(batch)),
                 // What is there is handed on before more is read.
-                Some(Part::Unread(_)) if !batch.is_empty() => return Ok(Some(batch)),
-                Some(Part::Unread(_)) => {
+                Next::Read if !batch.is_empty() => return Ok(Some(batch)),
+                Next::Read => {
                     let reads = self.reads();
                     let limits = page_limits(reads.len());
                     let results = cx.txn.read(reads, limits).await?;
                     self.take(&mut results.into_iter())?;
                 }
-                Some(Part::Read(entries)) => {
-                    for entry in entries.by_ref() {
-                        cx.statistics.rows_read += 1;
-                        let row = decode(self.scan, &entry)?;
-                        let kept = match &self.scan.filter {
-                            Some(filter) => cx.holds(filter, &row).await?,
-                            None => true,
-                        };
-                        if kept {
-                            batch.push(row);
-                        }
-                        if batch.len() >= BATCH_ROWS {
-                            return Ok(Some(batch));
-                        }
+                Next::Entry(entry) => {
+                    cx.statistics.rows_read += 1;
+                    let row = decode(self.scan, &entry)?;
+                    let kept = match &self.scan.filter {
+                        Some(filter) => cx.holds(filter, &row).await?,
+                        None => true,
+                    };
+                    if kept {
+                        batch.push(row);
                     }
-                    self.parts.pop_front();
+                    if batch.len() >= BATCH_ROWS {
+                        return Ok(Some(batch));
+                    }
                 }
             }
         }
@@ -147,7 +236,7 @@ impl Operator for ScanOperator<'_> {
 
 /// What every use of a table notes in the transaction.
 pub(super) fn begin(scan: &Scan, cx: &mut ExecContext<'_>) -> Result<()> {
-    cx.txn.use_table(scan.table.id, scan.table.version)?;
+    cx.txn.use_table(&scan.table)?;
     if scan.lock {
         cx.txn.validate_at_commit();
     }

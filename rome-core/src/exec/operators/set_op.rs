@@ -5,7 +5,8 @@ use super::{Batch, Operator, Row, Running};
 use crate::error::Result;
 use crate::exec::context::{ExecContext, row_bytes};
 use crate::exec::node::SetOp;
-use crate::store::{Read, ReadResult};
+use crate::store::ReadResult;
+use crate::txn::HomeRead;
 use async_trait::async_trait;
 use std::collections::{HashMap, HashSet};
 
@@ -70,7 +71,7 @@ impl<'n> SetOperation<'n> {
 
 #[async_trait]
 impl Operator for SetOperation<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         self.left.first_reads(cx, out)?;
         self.right.first_reads(cx, out)
     }

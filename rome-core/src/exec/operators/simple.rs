@@ -5,7 +5,8 @@ use crate::error::{Error, Result, SqlState};
 use crate::exec::context::ExecContext;
 use crate::exec::expr::Expr;
 use crate::exec::node::Node;
-use crate::store::{Read, ReadResult};
+use crate::store::ReadResult;
+use crate::txn::HomeRead;
 use async_trait::async_trait;
 
 /// One row without columns.
@@ -16,7 +17,7 @@ pub(super) struct OneRow {
 
 #[async_trait]
 impl Operator for OneRow {
-    fn first_reads(&mut self, _: &mut ExecContext<'_>, _: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, _: &mut ExecContext<'_>, _: &mut Vec<HomeRead>) -> Result<()> {
         Ok(())
     }
 
@@ -34,7 +35,7 @@ pub(super) struct Nothing;
 
 #[async_trait]
 impl Operator for Nothing {
-    fn first_reads(&mut self, _: &mut ExecContext<'_>, _: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, _: &mut ExecContext<'_>, _: &mut Vec<HomeRead>) -> Result<()> {
         Ok(())
     }
 
@@ -60,7 +61,7 @@ impl<'n> Values<'n> {
 
 #[async_trait]
 impl Operator for Values<'_> {
-    fn first_reads(&mut self, _: &mut ExecContext<'_>, _: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, _: &mut ExecContext<'_>, _: &mut Vec<HomeRead>) -> Result<()> {
         Ok(())
     }
 
@@ -91,7 +92,7 @@ impl<'n> Filter<'n> {
 
 #[async_trait]
 impl Operator for Filter<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         self.input.first_reads(cx, out)
     }
 
@@ -129,7 +130,7 @@ impl<'n> Project<'n> {
 
 #[async_trait]
 impl Operator for Project<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         self.input.first_reads(cx, out)
     }
 
@@ -180,7 +181,7 @@ impl<'n> Limit<'n> {
 
 #[async_trait]
 impl Operator for Limit<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         self.input.first_reads(cx, out)
     }
 
@@ -223,7 +224,7 @@ impl<'n> Counted<'n> {
 
 #[async_trait]
 impl Operator for Counted<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         self.operator.first_reads(cx, out)
     }
 

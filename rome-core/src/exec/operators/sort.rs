@@ -4,8 +4,9 @@ use super::{Batch, Operator, Row, Running, take_batch};
 use crate::error::Result;
 use crate::exec::context::{ExecContext, row_bytes};
 use crate::exec::expr::{Expr, SortKey};
-use crate::store::{Read, ReadResult};
+use crate::store::ReadResult;
 use crate::value::Value;
+use crate::txn::HomeRead;
 use async_trait::async_trait;
 use std::cmp::Ordering;
 
@@ -69,7 +70,7 @@ impl<'n> Sort<'n> {
 
 #[async_trait]
 impl Operator for Sort<'_> {
-    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<Read>) -> Result<()> {
+    fn first_reads(&mut self, cx: &mut ExecContext<'_>, out: &mut Vec<HomeRead>) -> Result<()> {
         self.input.first_reads(cx, out)
     }
 

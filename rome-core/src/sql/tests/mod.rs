@@ -12,10 +12,11 @@ mod show;
 
 use super::{bind, parse};
 use crate::catalog::{
-    Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState, ReferentialAction, SchemaView,
-    Table, TableId,
+    Check, Column, ColumnId, ForeignKey, Homes, Identity, Index, IndexColumn, IndexState, Placement, ReferentialAction,
+    SchemaView, Table, TableId,
 };
 use crate::error::Result;
+use crate::topology::Topology;
 use crate::value::DataType;
 use std::error::Error as StdError;
 use std::path::Path;
@@ -54,6 +55,9 @@ fn table(id: u32, name: &str, columns: &[(&str, DataType)], key: &[u32]) -> Tabl
         checks: vec![],
         foreign_keys: vec![],
         referenced_by: vec![],
+        stamp: 0,
+        placement: Placement::First,
+        homes: Homes::default(),
     }
 }
 
@@ -145,6 +149,10 @@ impl SchemaView for TestSchema {
 
     fn table_by_id(&self, id: TableId) -> Option<Arc<Table>> {
         self.tables.iter().find(|table| table.id == id).cloned()
+    }
+
+    fn topology(&self) -> Arc<Topology> {
+        Arc::new(Topology::single("here"))
     }
 }
 

@@ -1,0 +1,339 @@
+//! A database at several sites: how it begins, how clients reach it, how sites join and leave.
+//!
+//! Each home keeps the topology and the whole catalog, and both change in one transaction over all homes. Every table's schema version rises with
+//! the topology, so that whoever works by an old one loses its commit.
+
+use super::{Engine, Options, RomeDatabase, load_catalog};
+use crate::catalog::keys::{CATALOG_SPACE, format_key, schema_version_key, table_key, topology_key, whole_space};
+use crate::catalog::{Table, check_format, format_mark, stamp_of};
+use crate::error::{Error, Result, SqlState};
+use crate::store::{Commit, Guard, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, Store, Write};
+use crate::topology::{HomeNo, Topology};
+use crate::txn::{Client, HomeRead, Mode, Place, Txn};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// The stores of sites, by name.
+#[async_trait]
+pub trait Sites: Send + Sync + Debug {
+    /// The sites that this client knows how to reach, in the order in which a new database numbers them.
+    fn names(&self) -> Vec<String>;
+
+    /// Connects to the store of a site.
+    ///
+    /// # Errors
+    /// 08006 where it can't be reached, 22023 where there is no such site.
+    async fn store(&self, site: &str) -> Result<Arc<dyn Store>>;
+}
+
+/// Stores at hand.
+#[derive(Clone, Debug, Default)]
+pub struct FixedSites(Vec<(String, Arc<dyn Store>)>);
+
+impl FixedSites {
+    /// These stores.
+    pub fn new(sites: impl IntoIterator<Item = (String, Arc<dyn Store>)>) -> Self {
+        Self(sites.into_iter().collect())
+    }
+}
+
+#[async_trait]
+impl Sites for FixedSites {
+    fn names(&self) -> Vec<String> {
+        self.0.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    async fn store(&self, site: &str) -> Result<Arc<dyn Store>> {
+        let found = self.0.iter().find(|(name, _)| name == site);
+        found.map(|(_, store)| Arc::clone(store)).ok_or_else(|| {
+            Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("the store of site \"{site}\" is not known here"))
+        })
+    }
+}
+
+impl RomeDatabase {
+    /// Opens a database at several sites, as a client at one of them. Where no site has a database yet, one begins; a first site that has a database
+    /// of its own shares it with the others from then on.
+    ///
+    /// # Errors
+    /// 22023 where the sites are not those of the database, 55000 where a site belongs to another one, 57P03 where another version of Rome wrote a
+    /// store, and the stores' own. Once the database exists, only the local site must be there.
+    pub async fn open_sites(local: &str, sites: Arc<dyn Sites>, options: Options) -> Result<Self> {
+        let names = sites.names();
+        // Refuses bad names before anything is asked.
+        let wanted = Topology::new(String::new(), &names)?;
+        wanted.home_of_site(local)?;
+        let store = sites.store(local).await?;
+        let alone = Client::new(Arc::clone(&store), HomeId::new(&options.home), rand::random());
+        let known = load_catalog(&alone).await?;
+        let topology = match known.topology().epoch {
+            0 => begin(&wanted, sites.as_ref(), &options).await?,
+            _ => Topology::clone(known.topology()),
+        };
+        check_sites(&topology, &names, local)?;
+        let local = place(&topology, local, store, &options)?;
+        let client = Client::of_homes(local, vec![], rand::random(), options.patience);
+        let catalog = load_catalog(&client).await?;
+        let topology = Arc::clone(catalog.topology());
+        let database = Self::of(client, catalog, options, Some(sites));
+        database.engine.reach_sites(&topology).await;
+        Ok(database)
+    }
+
+    /// The sites of the database, as this client knows them.
+    pub fn topology(&self) -> Arc<Topology> {
+        Arc::clone(self.engine.catalog().topology())
+    }
+
+    /// Adds a site, whose store must be empty and known to this client, while everything runs.
+    ///
+    /// # Errors
+    /// 42710 where the site is there already, 55000 where its store holds something, 40001 where the topology or a table changed meanwhile.
+    pub async fn add_site(&self, name: &str) -> Result<()> {
+        let engine = &self.engine;
+        let catalog = engine.refresh_catalog().await?;
+        let topology = catalog.topology();
+        if topology.site(name).is_some() {
+            return Err(Error::new(SqlState::DUPLICATE_OBJECT, format!("site \"{name}\" exists already")));
+        }
+        let grown = topology.with(name)?;
+        let store = engine.store_of(name).await?;
+        engine.client.reach(place(&grown, name, store, &engine.options)?);
+        let home = grown.home_of_site(name)?;
+        let mut txn = engine.client.begin(Mode::Interactive);
+        refuse_used(&mut txn, home, name).await?;
+        describe(&mut txn, engine.client.local(), &grown).await?;
+        txn.commit().await?;
+        engine.refresh_catalog().await?;
+        Ok(())
+    }
+
+    /// Takes a site away that holds no rows any more, while everything runs.
+    ///
+    /// # Errors
+    /// 55000 where rows or tables are still placed there, 22023 where there is no such site, 40001 where something changed meanwhile.
+    pub async fn remove_site(&self, name: &str) -> Result<()> {
+        let engine = &self.engine;
+        let catalog = engine.refresh_catalog().await?;
+        let home = catalog.topology().home_of_site(name)?;
+        let mut txn = engine.client.begin(Mode::Interactive);
+        for table in catalog.tables() {
+            refuse_rows(&mut txn, table, home, name).await?;
+        }
+        let shrunk = catalog.topology().without(name)?;
+        describe(&mut txn, engine.client.local(), &shrunk).await?;
+        // What the home that leaves still says of itself would be wrong.
+        let left = catalog_of(&mut txn, home).await?;
+        for (key, _) in left {
+            txn.delete(home, key)?;
+        }
+        txn.commit().await?;
+        engine.refresh_catalog().await?;
+        Ok(())
+    }
+}
+
+impl Engine {
+    async fn store_of(&self, site: &str) -> Result<Arc<dyn Store>> {
+        match &self.sites {
+            Some(sites) => sites.store(site).await,
+            None => Err(Error::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "this database was opened on one store, without its sites",
+            )),
+        }
+    }
+
+    /// Connects to the sites that this client does not reach yet. Those that can't be reached now are tried again by the next statement that needs
+    /// them.
+    pub(super) async fn reach_sites(&self, topology: &Arc<Topology>) {
+        self.client.expect_homes(topology.sites.iter().map(|site| (site.home, site.name.as_str().into())));
+        for site in &topology.sites {
+            if self.client.reaches(site.home) {
+                continue;
+            }
+            if let Err(problem) = self.reach_site(topology, &site.name).await {
+                tracing::warn!(site = site.name, %problem, "a site can't be reached");
+            }
+        }
+    }
+
+    /// Looks again where the sites are, where this client does not reach all of them; whether anything is different.
+    pub(super) async fn sites_changed(&self) -> bool {
+        let before = self.catalog();
+        let unreached = |topology: &Topology| topology.homes().into_iter().filter(|home| !self.client.reaches(*home)).count();
+        let missing = unreached(before.topology());
+        match self.refresh_catalog().await {
+            Ok(after) => {
+                missing > 0 && (after.topology() != before.topology() || unreached(after.topology()) < missing)
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn reach_site(&self, topology: &Topology, site: &str) -> Result<()> {
+        let place = place(topology, site, self.store_of(site).await?, &self.options)?;
+        // Nothing is written into a store that is not this database's.
+        let request = ReadRequest { reads: vec![Read::Point(topology_key())], ..ReadRequest::default() };
+        let ReadOutcome::Answer(answer) = place.store.read(&place.home, request).await? else {
+            return Err(Error::internal("a read without guards had a conflict"));
+        };
+        let found = answer.results.first().and_then(|result| result.entries.first());
+        // While a change of the topology is on its way it can't be read: that is a reason to come again.
+        let theirs: Option<Topology> = found.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        match theirs {
+            Some(theirs) if theirs.cluster == topology.cluster => {
+                self.client.reach(place);
+                Ok(())
+            }
+            _ => Err(belongs_elsewhere(site)),
+        }
+    }
+}
+
+fn place(topology: &Topology, site: &str, store: Arc<dyn Store>, options: &Options) -> Result<Place> {
+    Ok(Place { no: topology.home_of_site(site)?, site: site.into(), store, home: HomeId::new(&options.home) })
+}
+
+/// Marks a new store with the format, or checks that an old one has it.
+pub(super) async fn prepare(client: &Client) -> Result<()> {
+    let found = client.read(client.local(), vec![Read::Point(format_key())], ReadLimits::default()).await?;
+    let found = found.first().and_then(|result| result.entries.first());
+    if found.is_some() {
+        return check_format(found);
+    }
+    // Whoever is first marks it; the others find the mark, which is the same.
+    let commit = Commit {
+        guards: vec![Guard::Absent(format_key())],
+        writes: vec![Write::Put(format_key(), format_mark())],
+        ..Commit::default()
+    };
+    client.commit(client.local(), commit).await?;
+    Ok(())
+}
+
+/// SQLSTATE 55000: a store of several was opened as if it were the only one.
+pub(super) fn one_of_several(topology: &Topology) -> Error {
+    let names: Vec<&str> = topology.sites.iter().map(|site| site.name.as_str()).collect();
+    Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "the store is one site of a database that has several")
+        .with_detail(format!("Its sites are: {}.", names.join(", ")))
+        .with_hint("Open the database with its topology.")
+}
+
+fn check_sites(topology: &Topology, names: &[String], local: &str) -> Result<()> {
+    topology.home_of_site(local)?;
+    // Sites that have joined since, this client does not know; sites that have left, it need not know of.
+    if names.iter().any(|name| topology.site(name).is_some()) {
+        return Ok(());
+    }
+    Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "none of these sites belongs to the database"))
+}
+
+/// Begins a database at these sites, all of which must be there.
+async fn begin(wanted: &Topology, sites: &dyn Sites, options: &Options) -> Result<Topology> {
+    let cluster = uuid::Uuid::from_u128(rand::random()).simple().to_string();
+    let topology = Topology { cluster, ..wanted.clone() };
+    let mut places = vec![];
+    for site in &topology.sites {
+        places.push(place(&topology, &site.name, sites.store(&site.name).await?, options)?);
+    }
+    let first = places.remove(0);
+    let client = Client::of_homes(first, places, rand::random(), options.patience);
+    let mut txn = client.begin(Mode::Interactive);
+    let Some((first, others)) = topology.sites.split_first() else { return Ok(topology) };
+    let reads = topology.homes().into_iter().map(|home| HomeRead::point(home, topology_key())).collect();
+    for (site, found) in topology.sites.iter().zip(txn.read(reads, ReadLimits::default()).await?) {
+        if !found.entries.is_empty() {
+            return Err(belongs_elsewhere(&site.name));
+        }
+    }
+    for site in others {
+        refuse_used(&mut txn, site.home, &site.name).await?;
+    }
+    describe(&mut txn, first.home, &topology).await?;
+    txn.commit().await?;
+    Ok(topology)
+}
+
+/// Writes topology and catalog, as one home has it, to all homes of a topology.
+async fn describe(txn: &mut Txn, from: HomeNo, topology: &Topology) -> Result<()> {
+    let mut catalog = catalog_of(txn, from).await?;
+    catalog.insert(format_key(), format_mark());
+    catalog.insert(topology_key(), serde_json::to_vec(topology).map_err(Error::internal)?.into());
+    let versions: Vec<_> = catalog
+        .values()
+        .filter_map(|value| serde_json::from_slice::<Table>(value).ok().map(|table| (table.id, value.clone())))
+        .collect();
+    for (id, description) in versions {
+        let stamp = stamp_of(&description, topology.epoch);
+        debug_assert!(catalog.contains_key(&table_key(id)));
+        catalog.insert(schema_version_key(id), Bytes::copy_from_slice(&stamp.to_be_bytes()));
+    }
+    for home in topology.homes() {
+        for (key, value) in &catalog {
+            txn.put(home, key.clone(), value.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// The whole catalog of a home.
+async fn catalog_of(txn: &mut Txn, home: HomeNo) -> Result<BTreeMap<crate::store::Key, Bytes>> {
+    let read = Read::Range { range: whole_space(CATALOG_SPACE), limit: None, reverse: false };
+    let limits = ReadLimits { entries: usize::MAX, bytes: crate::catalog::MAX_CATALOG_BYTES };
+    let found = txn.read(vec![HomeRead { home, read }], limits).await?;
+    Ok(found.into_iter().flat_map(|result| result.entries).map(|entry| (entry.key, entry.value)).collect())
+}
+
+/// Refuses a home that has a catalog.
+async fn refuse_used(txn: &mut Txn, home: HomeNo, site: &str) -> Result<()> {
+    let held = catalog_of(txn, home).await?;
+    check_format(held.get(&format_key()).map(|value| entry(format_key(), value)).as_ref())?;
+    if held.contains_key(&topology_key()) {
+        return Err(belongs_elsewhere(site));
+    }
+    if held.len() > usize::from(held.contains_key(&format_key())) {
+        return Err(Error::new(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("the store of site \"{site}\" holds a database of its own"),
+        )
+        .with_hint("Only the first site of a new database may bring tables; join others with an empty store."));
+    }
+    Ok(())
+}
+
+fn entry(key: crate::store::Key, value: &Bytes) -> crate::store::Entry {
+    crate::store::Entry { key, version: 0, value: value.clone(), target: None }
+}
+
+fn belongs_elsewhere(site: &str) -> Error {
+    Error::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the store of site \"{site}\" belongs to another database of several sites"),
+    )
+    .with_hint("Use another namespace, or remove the site from that database first.")
+}
+
+/// Refuses to let a home go that a table has rows at.
+async fn refuse_rows(txn: &mut Txn, table: &Table, home: HomeNo, site: &str) -> Result<()> {
+    if !table.homes.all().contains(&home) {
+        return Ok(());
+    }
+    let read = Read::Range { range: whole_space(table.id.0), limit: Some(1), reverse: false };
+    let found = txn.read(vec![HomeRead { home, read }], ReadLimits::default()).await?;
+    let placed = table.homes.only() == Some(home);
+    if !placed && found.iter().all(|result| result.entries.is_empty()) {
+        return Ok(());
+    }
+    let what = if placed { "is placed at" } else { "has rows at" };
+    Err(Error::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("table \"{}\" {what} site \"{site}\"", table.name),
+    )
+    .with_table(&table.name)
+    .with_hint("Move or delete its rows first."))
+}
+

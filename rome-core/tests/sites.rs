@@ -1,0 +1,312 @@
+//! SQL over several sites: placement, pruning, moves, constraints, DDL, sites that come and go. Every site is an in-memory store of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase, Transaction};
+use rome_core::store::{CountingStore, MemoryStore, Store};
+use rome_core::{Error, Result, SqlState};
+use std::sync::Arc;
+
+const NAMES: [&str; 3] = ["pisa", "rome", "turin"];
+
+/// Stores of three sites, and how often each is asked.
+struct World {
+    stores: Vec<Arc<CountingStore>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { stores: NAMES.iter().map(|_| Arc::new(CountingStore::new(Arc::new(MemoryStore::new())))).collect() }
+    }
+
+    fn sites(&self, names: &[&str]) -> Arc<FixedSites> {
+        let store = |name: &str| {
+            let at = NAMES.iter().position(|other| *other == name).unwrap();
+            (name.to_owned(), Arc::clone(&self.stores[at]) as Arc<dyn Store>)
+        };
+        Arc::new(FixedSites::new(names.iter().map(|name| store(name))))
+    }
+
+    async fn client(&self, local: &str) -> RomeDatabase {
+        RomeDatabase::open_sites(local, self.sites(&NAMES), Options::default()).await.unwrap()
+    }
+
+    /// Requests to each site's store while something runs.
+    async fn asked<T>(&self, run: impl Future<Output = T>) -> (T, Vec<u64>) {
+        let counts = || -> Vec<u64> { self.stores.iter().map(|store| store.counts().reads + store.counts().commits).collect() };
+        let before = counts();
+        let result = run.await;
+        // What ends a commit over several sites follows its answer.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        (result, counts().iter().zip(before).map(|(after, before)| after - before).collect())
+    }
+}
+
+async fn with_hosts(world: &World) -> RomeDatabase {
+    let db = world.client("rome").await;
+    db.execute(
+        "CREATE TABLE host (site text, id bigint, name text NOT NULL, cores bigint NOT NULL, PRIMARY KEY (site, id), \
+         UNIQUE (site, name)) WITH (placement = 'by_site(site)')",
+    )
+    .await
+    .unwrap();
+    db.execute("CREATE INDEX host_cores ON host (cores)").await.unwrap();
+    for (at, site) in NAMES.iter().enumerate() {
+        for id in 0..5 {
+            let number = id * 10 + at as i64;
+            let insert = "INSERT INTO host (site, id, name, cores) VALUES ($1, $2, $3, $4)";
+            db.execute((insert, [(*site).into(), id.into(), format!("h{number}").into(), number.into()])).await.unwrap();
+        }
+    }
+    db
+}
+
+fn state(result: Result<u64>) -> SqlState {
+    result.unwrap_err().state()
+}
+
+#[tokio::test]
+async fn rows_live_at_their_sites() {
+    let world = World::new();
+    let db = with_hosts(&world).await;
+    // A row at the local site concerns nobody else; one elsewhere only that site.
+    let insert = "INSERT INTO host VALUES ('rome', 50, 'x', 1)";
+    let (_, asked) = world.asked(db.execute(insert)).await;
+    assert_eq!(asked, [0, 1, 0]);
+    let (_, asked) = world.asked(db.execute("INSERT INTO host VALUES ('turin', 50, 'x', 1)")).await;
+    assert_eq!(asked, [0, 0, 1]);
+    let read = "SELECT name FROM host WHERE site = $1 AND id = 2";
+    for (site, expected) in [("pisa", [1, 0, 0]), ("rome", [0, 1, 0]), ("turin", [0, 0, 1])] {
+        let (name, asked) = world.asked(db.query_one::<String, _>((read, [site.into()]))).await;
+        assert_eq!(asked, expected);
+        assert_eq!(name.unwrap().len(), 3);
+    }
+    // Two sites: read, then validated.
+    let some = "SELECT count(*) FROM host WHERE site IN ('pisa', 'turin', 'atlantis')";
+    let (count, asked) = world.asked(db.query_one::<i64, _>(some)).await;
+    assert_eq!((count.unwrap(), asked), (11, vec![2, 0, 2]));
+    let nowhere = world.asked(db.query_one::<i64, _>("SELECT count(*) FROM host WHERE site = 'atlantis'")).await;
+    assert_eq!((nowhere.0.unwrap(), nowhere.1), (0, vec![0, 0, 0]));
+}
+
+#[tokio::test]
+async fn streams_of_several_sites_are_merged_in_order() {
+    let world = World::new();
+    let db = with_hosts(&world).await;
+    let rows: Vec<(String, i64)> = db.query_as("SELECT site, id FROM host ORDER BY site, id").await.unwrap();
+    let mut sorted = rows.clone();
+    sorted.sort();
+    assert_eq!((rows.len(), rows), (15, sorted));
+    let cores: Vec<i64> = db.query_as::<(i64,), _>("SELECT cores FROM host ORDER BY cores DESC LIMIT 4").await.unwrap().into_iter().map(|row| row.0).collect();
+    assert_eq!(cores, [42, 41, 40, 32]);
+    let some: Vec<(i64,)> = db.query_as("SELECT cores FROM host WHERE cores BETWEEN 10 AND 21 ORDER BY cores").await.unwrap();
+    assert_eq!(some.into_iter().map(|row| row.0).collect::<Vec<_>>(), [10, 11, 12, 20, 21]);
+}
+
+#[tokio::test]
+async fn a_row_moves_with_its_site() {
+    let world = World::new();
+    let db = with_hosts(&world).await;
+    let moved = db.execute("UPDATE host SET site = 'turin', id = 100 WHERE site = 'pisa' AND id = 0").await.unwrap();
+    assert_eq!(moved, 1);
+    let at = "SELECT site FROM host WHERE name = 'h0'";
+    assert_eq!(db.query_one::<String, _>(at).await.unwrap(), "turin");
+    let by_index = "SELECT site, id FROM host WHERE cores = 0";
+    assert_eq!(db.query_as::<(String, i64), _>(by_index).await.unwrap(), [("turin".to_owned(), 100)]);
+    // Where its key is taken, nothing moves.
+    let taken = db.execute("UPDATE host SET site = 'turin' WHERE site = 'rome' AND id = 3").await;
+    assert_eq!(state(taken), SqlState::UNIQUE_VIOLATION);
+    let count = db.query_one::<i64, _>("SELECT count(*) FROM host").await.unwrap();
+    assert_eq!(count, 15);
+    let unknown = db.execute("UPDATE host SET site = 'atlantis' WHERE site = 'rome'").await;
+    assert_eq!(state(unknown), SqlState::INVALID_PARAMETER_VALUE);
+    assert_eq!(state(db.execute("INSERT INTO host VALUES ('atlantis', 1, 'a', 1)").await), SqlState::INVALID_PARAMETER_VALUE);
+    assert_eq!(state(db.execute("INSERT INTO host VALUES (NULL, 1, 'a', 1)").await), SqlState::NOT_NULL_VIOLATION);
+}
+
+#[tokio::test]
+async fn a_transaction_spans_sites() {
+    let world = World::new();
+    let db = with_hosts(&world).await;
+    let elsewhere = world.client("pisa").await;
+    let transaction = db.begin().await.unwrap();
+    transaction.execute("UPDATE host SET cores = cores + 100 WHERE id = 1").await.unwrap();
+    // Nobody sees it before it commits.
+    let sum = "SELECT sum(cores)::bigint FROM host";
+    let before = elsewhere.query_one::<i64, _>(sum).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(elsewhere.query_one::<i64, _>(sum).await.unwrap(), before + 300);
+    // One of two that read what the other writes must lose.
+    let (left, right) = (db.begin().await.unwrap(), elsewhere.begin().await.unwrap());
+    left.query_one::<i64, _>("SELECT cores FROM host WHERE site = 'pisa' AND id = 2").await.unwrap();
+    right.query_one::<i64, _>("SELECT cores FROM host WHERE site = 'turin' AND id = 2").await.unwrap();
+    left.execute("UPDATE host SET cores = 0 WHERE site = 'turin' AND id = 2").await.unwrap();
+    right.execute("UPDATE host SET cores = 0 WHERE site = 'pisa' AND id = 2").await.unwrap();
+    let (left, right) = tokio::join!(left.commit(), right.commit());
+    assert!(left.is_ok() != right.is_ok() || left.is_err() && right.is_err(), "a write skew: {left:?}, {right:?}");
+    for lost in [left, right].into_iter().filter_map(Result::err) {
+        assert!(lost.is_retryable(), "{lost}");
+    }
+}
+
+#[tokio::test]
+async fn foreign_keys_hold_across_sites() {
+    let world = World::new();
+    let db = with_hosts(&world).await;
+    db.execute("CREATE TABLE kind (name text PRIMARY KEY) WITH (placement = 'at(pisa)')").await.unwrap();
+    db.execute(
+        "CREATE TABLE vm (site text, id bigint, host bigint, kind text REFERENCES kind, PRIMARY KEY (site, id), \
+         FOREIGN KEY (site, host) REFERENCES host (site, id)) WITH (placement = 'by_site(site)')",
+    )
+    .await
+    .unwrap();
+    db.execute("INSERT INTO kind VALUES ('small'), ('large')").await.unwrap();
+    db.execute("INSERT INTO vm VALUES ('rome', 1, 1, NULL), ('turin', 1, 2, 'small')").await.unwrap();
+    for wrong in ["('rome', 2, 77, NULL)", "('rome', 2, 1, 'huge')", "('turin', 2, 88, 'small')"] {
+        let inserted = db.execute(format!("INSERT INTO vm VALUES {wrong}").as_str()).await;
+        assert_eq!(state(inserted), SqlState::FOREIGN_KEY_VIOLATION, "{wrong}");
+    }
+    assert_eq!(state(db.execute("DELETE FROM kind WHERE name = 'small'").await), SqlState::FOREIGN_KEY_VIOLATION);
+    assert_eq!(db.execute("DELETE FROM kind WHERE name = 'large'").await.unwrap(), 1);
+    assert_eq!(state(db.execute("DELETE FROM host WHERE id = 1").await), SqlState::FOREIGN_KEY_VIOLATION);
+    // A host's children are at its own site: the other sites are not asked.
+    let (deleted, asked) = world.asked(db.execute("DELETE FROM host WHERE site = 'rome' AND id = 4")).await;
+    assert_eq!((deleted.unwrap(), asked[0], asked[2]), (1, 0, 0));
+    // By a join along the placement column each row asks its own site only.
+    let joined = "SELECT vm.id, host.name FROM vm JOIN host ON host.site = vm.site AND host.id = vm.host WHERE vm.site = 'turin'";
+    let (rows, asked) = world.asked(db.query_as::<(i64, String), _>(joined)).await;
+    assert_eq!((rows.unwrap().len(), asked[0], asked[1]), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn a_changed_table_is_known_everywhere() {
+    let world = World::new();
+    let db = with_hosts(&world).await;
+    let elsewhere = world.client("pisa").await;
+    assert_eq!(elsewhere.query_one::<i64, _>("SELECT count(*) FROM host").await.unwrap(), 15);
+    db.execute("ALTER TABLE host ADD COLUMN racks bigint NOT NULL DEFAULT 3").await.unwrap();
+    // By its old description `elsewhere` would write a row without the column, at a site that is far from both.
+    elsewhere.execute("INSERT INTO host (site, id, name, cores) VALUES ('turin', 70, 'new', 1)").await.unwrap();
+    let racks = elsewhere.query_one::<i64, _>("SELECT racks FROM host WHERE site = 'turin' AND id = 70").await.unwrap();
+    assert_eq!(racks, 3);
+    db.execute("CREATE UNIQUE INDEX host_racks ON host (site, racks, id)").await.unwrap();
+    let by_index = "SELECT count(*) FROM host WHERE site = 'turin' AND racks = 3";
+    assert_eq!(elsewhere.query_one::<i64, _>(by_index).await.unwrap(), 6);
+    elsewhere.execute("DROP TABLE host").await.unwrap();
+    assert_eq!(state(db.execute("DELETE FROM host").await), SqlState::UNDEFINED_TABLE);
+}
+
+#[tokio::test]
+async fn identity_numbers_are_never_the_same() {
+    let world = World::new();
+    let db = world.client("rome").await;
+    let elsewhere = world.client("pisa").await;
+    db.execute("CREATE TABLE log (site text, id bigserial, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')").await.unwrap();
+    for _ in 0..3 {
+        db.execute("INSERT INTO log (site) VALUES ('rome')").await.unwrap();
+        elsewhere.execute("INSERT INTO log (site) VALUES ('pisa')").await.unwrap();
+    }
+    let distinct = db.query_one::<i64, _>("SELECT count(DISTINCT id) FROM log").await.unwrap();
+    assert_eq!(distinct, 6);
+}
+
+#[tokio::test]
+async fn sites_join_and_leave() {
+    let world = World::new();
+    let two = world.sites(&["pisa", "rome"]);
+    let old = RomeDatabase::open_sites("pisa", two, Options::default()).await.unwrap();
+    old.execute("CREATE TABLE t (site text, id bigint, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')").await.unwrap();
+    old.execute("CREATE TABLE mine (id bigint PRIMARY KEY)").await.unwrap();
+    old.execute("INSERT INTO t VALUES ('pisa', 1), ('rome', 1)").await.unwrap();
+    assert_eq!(state(old.execute("INSERT INTO t VALUES ('turin', 1)").await), SqlState::INVALID_PARAMETER_VALUE);
+    let db = world.client("rome").await;
+    assert_eq!(db.topology().epoch, 1);
+    db.add_site("turin").await.unwrap();
+    assert_eq!(db.add_site("turin").await.unwrap_err().state(), SqlState::DUPLICATE_OBJECT);
+    db.execute("INSERT INTO t VALUES ('turin', 1)").await.unwrap();
+    // A client that does not know of the site must not overlook its rows.
+    let counted = old.query_one::<i64, _>("SELECT count(*) FROM t").await;
+    assert_eq!(counted.unwrap_err().state(), SqlState::CONNECTION_FAILURE);
+    let there = world.client("turin").await;
+    assert_eq!(there.query_one::<i64, _>("SELECT count(*) FROM t").await.unwrap(), 3);
+    let held = there.remove_site("turin").await.unwrap_err();
+    assert_eq!((held.state(), held.table()), (SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, Some("t")));
+    let placed = there.remove_site("pisa").await.unwrap_err();
+    assert_eq!(placed.state(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    there.execute("DELETE FROM t WHERE site = 'turin'").await.unwrap();
+    db.remove_site("turin").await.unwrap();
+    assert_eq!((db.topology().epoch, db.topology().sites.len()), (3, 2));
+    assert_eq!(old.query_one::<i64, _>("SELECT count(*) FROM t").await.unwrap(), 2);
+    assert_eq!(state(db.execute("INSERT INTO t VALUES ('turin', 1)").await), SqlState::INVALID_PARAMETER_VALUE);
+    // Who was there finds the site gone.
+    assert!(there.execute("INSERT INTO t VALUES ('turin', 1)").await.is_err());
+    db.add_site("turin").await.unwrap();
+    assert_eq!(db.topology().sites[2].home.0, 3, "numbers of homes are not used again");
+}
+
+#[tokio::test]
+async fn a_database_of_one_site_grows() {
+    let world = World::new();
+    let store: Arc<dyn Store> = Arc::clone(&world.stores[0]) as _;
+    let alone = RomeDatabase::open(store, Options::default()).await.unwrap();
+    alone.execute("CREATE TABLE t (id bigint PRIMARY KEY, name text UNIQUE)").await.unwrap();
+    alone.execute("INSERT INTO t VALUES (1, 'a')").await.unwrap();
+    let db = world.client("turin").await;
+    assert_eq!(db.query_one::<String, _>("SELECT name FROM t WHERE id = 1").await.unwrap(), "a");
+    // Whoever knew the store as the only one is told.
+    let stale = alone.execute("INSERT INTO t VALUES (2, 'b')").await;
+    assert!(stale.is_err() || alone.query_one::<i64, _>("SELECT count(*) FROM t").await.unwrap() == 2);
+    let wrong = RomeDatabase::open(Arc::clone(&world.stores[1]) as _, Options::default()).await.unwrap_err();
+    assert_eq!(wrong.state(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+}
+
+#[tokio::test]
+async fn bad_topologies_are_refused() {
+    let world = World::new();
+    let open = |local: &str, names: &[&str]| {
+        let sites = world.sites(names);
+        let local = local.to_owned();
+        async move { RomeDatabase::open_sites(&local, sites, Options::default()).await.map(drop) }
+    };
+    let refused = |result: Result<()>, state: SqlState| assert_eq!(result.unwrap_err().state(), state);
+    refused(open("pisa", &["pisa", "rome", "pisa"]).await, SqlState::INVALID_PARAMETER_VALUE);
+    refused(open("turin", &["pisa", "rome"]).await, SqlState::INVALID_PARAMETER_VALUE);
+    open("pisa", &["pisa", "rome"]).await.unwrap();
+    // A site that belongs to a database can't begin another, nor join one.
+    refused(open("turin", &["turin", "rome"]).await, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    open("turin", &["turin"]).await.unwrap();
+    let db = world.client("pisa").await;
+    let joined = db.add_site("turin").await;
+    refused(joined, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+}
+
+#[tokio::test]
+async fn keys_must_say_their_site() {
+    let world = World::new();
+    let db = with_hosts(&world).await;
+    for (sql, expected) in [
+        ("CREATE TABLE a (site text, id bigint PRIMARY KEY) WITH (placement = 'by_site(site)')", SqlState::FEATURE_NOT_SUPPORTED),
+        ("CREATE TABLE a (site text, id bigint UNIQUE, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')", SqlState::FEATURE_NOT_SUPPORTED),
+        ("CREATE UNIQUE INDEX a ON host (cores)", SqlState::FEATURE_NOT_SUPPORTED),
+        ("CREATE TABLE a (id bigint PRIMARY KEY) WITH (placement = 'by_site(site)')", SqlState::UNDEFINED_COLUMN),
+        ("CREATE TABLE a (site bigint PRIMARY KEY) WITH (placement = 'by_site(site)')", SqlState::DATATYPE_MISMATCH),
+        ("CREATE TABLE a (site text PRIMARY KEY) WITH (placement = 'somewhere')", SqlState::INVALID_PARAMETER_VALUE),
+        ("CREATE TABLE a (site text PRIMARY KEY) WITH (placement = 'at(atlantis)')", SqlState::INVALID_PARAMETER_VALUE),
+        ("CREATE TABLE a (site text PRIMARY KEY) WITH (fillfactor = 70)", SqlState::FEATURE_NOT_SUPPORTED),
+    ] {
+        assert_eq!(state(db.execute(sql).await), expected, "{sql}");
+    }
+    // Without a declared key rows have one that is unique everywhere.
+    db.execute("CREATE TABLE a (site text, note text) WITH (placement = 'by_site(site)')").await.unwrap();
+    db.execute("INSERT INTO a VALUES ('rome', 'x'), ('pisa', 'x')").await.unwrap();
+    assert_eq!(db.query_one::<i64, _>("SELECT count(*) FROM a").await.unwrap(), 2);
+    let closure = db
+        .transaction(|tx: &dyn Transaction| {
+            Box::pin(async move {
+                tx.execute("DELETE FROM a WHERE site = 'rome'").await?;
+                tx.execute("INSERT INTO a VALUES ('turin', 'y')").await
+            }) as futures::future::BoxFuture<'_, Result<u64, Error>>
+        })
+        .await;
+    assert_eq!(closure.unwrap(), 1);
+}
