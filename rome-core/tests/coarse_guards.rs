@@ -138,7 +138,8 @@ async fn ranges_are_covered_too() {
             limit: None,
             reverse: false,
         };
-        let ranges = (0..20).map(|part| HomeRead { home: HomeNo::FIRST, read: range(part * 5, part * 5 + 2) }).collect();
+        let ranges =
+            (0..20).map(|part| HomeRead { home: HomeNo::FIRST, read: range(part * 5, part * 5 + 2) }).collect();
         txn.read(ranges, ReadLimits::default()).await.unwrap();
         change(&client, |txn| txn.put(HomeNo::FIRST, key(space, 50), Bytes::from("new")).unwrap()).await;
         assert_eq!(writes(txn).await.unwrap_err().state(), SqlState::SERIALIZATION_FAILURE, "space {space}");
@@ -172,7 +173,8 @@ async fn a_key_is_read_once() {
     let client = filled().await;
     let mut txn = reads_many(&client).await;
     for number in [0, 1, 2] {
-        let again = txn.read(vec![HomeRead::point(HomeNo::FIRST, key(2000, number))], ReadLimits::default()).await.unwrap();
+        let again =
+            txn.read(vec![HomeRead::point(HomeNo::FIRST, key(2000, number))], ReadLimits::default()).await.unwrap();
         assert_eq!(again[0].entries.len(), usize::from(number != 1));
         assert!(again[0].entries.iter().all(|entry| entry.value == "old" && entry.version == 1));
     }

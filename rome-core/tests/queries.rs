@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use async_trait::async_trait;
-use rome_core::catalog::{Column, ColumnId, Homes, Index, IndexColumn, IndexState, Placement, SchemaView, Table, TableId};
+use rome_core::catalog::{
+    Column, ColumnId, Homes, Index, IndexColumn, IndexState, Placement, SchemaView, Table, TableId,
+};
 use rome_core::exec::functions::CallContext;
 use rome_core::exec::{ExecContext, NumberSource, RowRules, keys, run};
 use rome_core::plan::logical::Bound;
@@ -142,7 +144,8 @@ impl Fixture {
         for rows in rows.chunks(1000) {
             let mut txn = self.client.begin(Mode::SingleStatement);
             for row in rows {
-                txn.put(HomeNo::FIRST, keys::row_key(&table, row).unwrap(), keys::encode_table_row(&table, row)).unwrap();
+                txn.put(HomeNo::FIRST, keys::row_key(&table, row).unwrap(), keys::encode_table_row(&table, row))
+                    .unwrap();
                 for index in &table.indexes {
                     let (key, value) = keys::index_entry(&table, index, row).unwrap();
                     txn.put(HomeNo::FIRST, key, value).unwrap();

@@ -33,7 +33,8 @@ impl World {
 
     /// Requests to each site's store while something runs.
     async fn asked<T>(&self, run: impl Future<Output = T>) -> (T, Vec<u64>) {
-        let counts = || -> Vec<u64> { self.stores.iter().map(|store| store.counts().reads + store.counts().commits).collect() };
+        let counts =
+            || -> Vec<u64> { self.stores.iter().map(|store| store.counts().reads + store.counts().commits).collect() };
         let before = counts();
         let result = run.await;
         // What ends a commit over several sites follows its answer.
@@ -55,7 +56,9 @@ async fn with_hosts(world: &World) -> RomeDatabase {
         for id in 0..5 {
             let number = id * 10 + at as i64;
             let insert = "INSERT INTO host (site, id, name, cores) VALUES ($1, $2, $3, $4)";
-            db.execute((insert, [(*site).into(), id.into(), format!("h{number}").into(), number.into()])).await.unwrap();
+            db.execute((insert, [(*site).into(), id.into(), format!("h{number}").into(), number.into()]))
+                .await
+                .unwrap();
         }
     }
     db
@@ -97,9 +100,16 @@ async fn streams_of_several_sites_are_merged_in_order() {
     let mut sorted = rows.clone();
     sorted.sort();
     assert_eq!((rows.len(), rows), (15, sorted));
-    let cores: Vec<i64> = db.query_as::<(i64,), _>("SELECT cores FROM host ORDER BY cores DESC LIMIT 4").await.unwrap().into_iter().map(|row| row.0).collect();
+    let cores: Vec<i64> = db
+        .query_as::<(i64,), _>("SELECT cores FROM host ORDER BY cores DESC LIMIT 4")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| row.0)
+        .collect();
     assert_eq!(cores, [42, 41, 40, 32]);
-    let some: Vec<(i64,)> = db.query_as("SELECT cores FROM host WHERE cores BETWEEN 10 AND 21 ORDER BY cores").await.unwrap();
+    let some: Vec<(i64,)> =
+        db.query_as("SELECT cores FROM host WHERE cores BETWEEN 10 AND 21 ORDER BY cores").await.unwrap();
     assert_eq!(some.into_iter().map(|row| row.0).collect::<Vec<_>>(), [10, 11, 12, 20, 21]);
 }
 
@@ -120,7 +130,10 @@ async fn a_row_moves_with_its_site() {
     assert_eq!(count, 15);
     let unknown = db.execute("UPDATE host SET site = 'atlantis' WHERE site = 'rome'").await;
     assert_eq!(state(unknown), SqlState::INVALID_PARAMETER_VALUE);
-    assert_eq!(state(db.execute("INSERT INTO host VALUES ('atlantis', 1, 'a', 1)").await), SqlState::INVALID_PARAMETER_VALUE);
+    assert_eq!(
+        state(db.execute("INSERT INTO host VALUES ('atlantis', 1, 'a', 1)").await),
+        SqlState::INVALID_PARAMETER_VALUE
+    );
     assert_eq!(state(db.execute("INSERT INTO host VALUES (NULL, 1, 'a', 1)").await), SqlState::NOT_NULL_VIOLATION);
 }
 
@@ -201,7 +214,9 @@ async fn identity_numbers_are_never_the_same() {
     let world = World::new();
     let db = world.client("rome").await;
     let elsewhere = world.client("pisa").await;
-    db.execute("CREATE TABLE log (site text, id bigserial, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')").await.unwrap();
+    db.execute("CREATE TABLE log (site text, id bigserial, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')")
+        .await
+        .unwrap();
     for _ in 0..3 {
         db.execute("INSERT INTO log (site) VALUES ('rome')").await.unwrap();
         elsewhere.execute("INSERT INTO log (site) VALUES ('pisa')").await.unwrap();
@@ -215,7 +230,9 @@ async fn sites_join_and_leave() {
     let world = World::new();
     let two = world.sites(&["pisa", "rome"]);
     let old = RomeDatabase::open_sites("pisa", two, Options::default()).await.unwrap();
-    old.execute("CREATE TABLE t (site text, id bigint, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')").await.unwrap();
+    old.execute("CREATE TABLE t (site text, id bigint, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')")
+        .await
+        .unwrap();
     old.execute("CREATE TABLE mine (id bigint PRIMARY KEY)").await.unwrap();
     old.execute("INSERT INTO t VALUES ('pisa', 1), ('rome', 1)").await.unwrap();
     assert_eq!(state(old.execute("INSERT INTO t VALUES ('turin', 1)").await), SqlState::INVALID_PARAMETER_VALUE);
@@ -285,8 +302,14 @@ async fn keys_must_say_their_site() {
     let world = World::new();
     let db = with_hosts(&world).await;
     for (sql, expected) in [
-        ("CREATE TABLE a (site text, id bigint PRIMARY KEY) WITH (placement = 'by_site(site)')", SqlState::FEATURE_NOT_SUPPORTED),
-        ("CREATE TABLE a (site text, id bigint UNIQUE, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')", SqlState::FEATURE_NOT_SUPPORTED),
+        (
+            "CREATE TABLE a (site text, id bigint PRIMARY KEY) WITH (placement = 'by_site(site)')",
+            SqlState::FEATURE_NOT_SUPPORTED,
+        ),
+        (
+            "CREATE TABLE a (site text, id bigint UNIQUE, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')",
+            SqlState::FEATURE_NOT_SUPPORTED,
+        ),
         ("CREATE UNIQUE INDEX a ON host (cores)", SqlState::FEATURE_NOT_SUPPORTED),
         ("CREATE TABLE a (id bigint PRIMARY KEY) WITH (placement = 'by_site(site)')", SqlState::UNDEFINED_COLUMN),
         ("CREATE TABLE a (site bigint PRIMARY KEY) WITH (placement = 'by_site(site)')", SqlState::DATATYPE_MISMATCH),
@@ -309,4 +332,39 @@ async fn keys_must_say_their_site() {
         })
         .await;
     assert_eq!(closure.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn explain_says_where() {
+    let world = World::new();
+    let db = with_hosts(&world).await;
+    let explain = async |sql: &str| -> String {
+        let lines = db.query_as::<(String,), _>(format!("EXPLAIN {sql}").as_str()).await.unwrap();
+        lines.into_iter().map(|line| line.0 + "\n").collect()
+    };
+    for (sql, expected) in [
+        (
+            "SELECT * FROM host WHERE site = 'rome' AND id = 1",
+            "Sites: rome; wide-area round trips: 0 (reads 0, commits 0)",
+        ),
+        ("SELECT * FROM host WHERE site = 'pisa'", "Sites: pisa; wide-area round trips: 1 (reads 1, commits 0)"),
+        ("SELECT * FROM host", "Sites: pisa, rome, turin; wide-area round trips: 2 (reads 1, commits 1)"),
+        ("INSERT INTO host VALUES ('rome', 9, 'n', 1)", "Sites: rome; wide-area round trips: 0 (reads 0, commits 0)"),
+        (
+            "UPDATE host SET cores = 1 WHERE site = 'pisa' AND id = 1",
+            "Sites: pisa; wide-area round trips: 2 (reads 1, commits 1)",
+        ),
+        (
+            "UPDATE host SET site = 'turin' WHERE site = 'rome' AND id = 1",
+            "Sites: rome, up to 3 sites that their values name; wide-area round trips: at most 1 (reads 0, commits 1)",
+        ),
+        (
+            "SELECT * FROM host a JOIN host b ON b.site = a.site AND b.id = a.cores WHERE a.site = 'rome' AND a.id < 3",
+            "wide-area round trips: at most 2 (reads 1, commits 1)",
+        ),
+    ] {
+        let text = explain(sql).await;
+        assert!(text.contains(expected), "{sql}\n{text}");
+    }
+    assert!(explain("SELECT * FROM host WHERE id = 3").await.contains("at pisa, rome, turin  rows~"));
 }

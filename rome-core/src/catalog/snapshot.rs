@@ -49,8 +49,7 @@ impl Catalog {
             None => Topology::single(site),
         };
         let versions: HashMap<&[u8], &Entry> = versions.entries.iter().map(|entry| (id_part(entry), entry)).collect();
-        let mut catalog =
-            Self { topology: Arc::new(topology), by_name: HashMap::new(), by_id: HashMap::new() };
+        let mut catalog = Self { topology: Arc::new(topology), by_name: HashMap::new(), by_id: HashMap::new() };
         for entry in &tables.entries {
             let mut table: Table = parse(entry, "a table's description")?;
             table.version = versions.get(id_part(entry)).map(|version| version.version).ok_or_else(|| {

@@ -10,8 +10,8 @@ use crate::catalog::{Column, Index, Table};
 use crate::encoding::{KeyColumn, RowReader, encode_key_value, encode_row};
 use crate::error::{Error, Result};
 use crate::store::Key;
-use crate::value::Value;
 use crate::topology::HomeNo;
+use crate::value::Value;
 use bytes::Bytes;
 
 /// Longest key of a row or index entry, in bytes.

@@ -7,28 +7,26 @@
 //! Round trips: 2 (reads 2, commits 0)
 //! ```
 
+use super::reach::{Reach, StoreTraits};
 use crate::catalog::Table;
 use crate::exec::expr::{BinaryOp, CompareOp, Expr, ExprKind, SortKey, Subquery, SubqueryBody, SubqueryKind, UnaryOp};
 use crate::exec::node::{Access, Assignment, Change, JoinKind, Node, Scan, SetOp};
 use std::fmt::Write as _;
 
-/// What the store can do, as far as it changes the number of round trips.
-#[derive(Clone, Copy, Debug)]
-pub struct StoreTraits {
-    /// Index entries and their rows come in one round trip.
-    pub follow: bool,
-}
-
 /// The plan of a query as lines of text.
-pub fn explain_query(node: &Node, store: StoreTraits) -> Vec<String> {
+pub fn explain_query(node: &Node, store: StoreTraits<'_>) -> Vec<String> {
     let mut lines = Vec::new();
-    describe(node, 0, &mut lines);
-    lines.push(trips_line(&Trips::of(node, store), 0));
+    describe(node, 0, store, &mut lines);
+    let trips = Trips::of(node, store);
+    // What came from several homes is validated together.
+    let commits = u64::from(trips.reach.may_spread());
+    lines.push(trips_line(&trips, commits));
+    lines.extend(wide_line(&trips, commits, store));
     lines
 }
 
 /// The plan of a data-changing statement as lines of text. An autocommit statement's commit is counted.
-pub fn explain_change(change: &Change, store: StoreTraits) -> Vec<String> {
+pub fn explain_change(change: &Change, store: StoreTraits<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     let (head, source) = match change {
         Change::Insert(insert) => (format!("Insert on {}", insert.table.name), &insert.source),
@@ -36,7 +34,7 @@ pub fn explain_change(change: &Change, store: StoreTraits) -> Vec<String> {
         Change::Delete(delete) => (format!("Delete on {}", delete.table.name), &delete.source),
     };
     lines.push(head);
-    describe(source, 1, &mut lines);
+    describe(source, 1, store, &mut lines);
     let mut trips = Trips::of(source, store);
     if let Change::Insert(insert) = change
         && insert.on_conflict.is_some()
@@ -50,8 +48,25 @@ pub fn explain_change(change: &Change, store: StoreTraits) -> Vec<String> {
         });
         subqueries.for_each(|expr| trips.add_expr(expr, store));
     }
+    trips.reach.add(&Reach::of_change(change));
     lines.push(trips_line(&trips, 1));
+    lines.extend(wide_line(&trips, 1, store));
     lines
+}
+
+/// Where it happens and what of it crosses between sites; nothing where there is only one.
+fn wide_line(trips: &Trips, commits: u64, store: StoreTraits<'_>) -> Option<String> {
+    if !store.topology.is_spread() {
+        return None;
+    }
+    let commits = if trips.reach.is_only(store.local) { 0 } else { commits };
+    let least = if trips.reach.named > 0 { "at most " } else { "" };
+    Some(format!(
+        "Sites: {}; wide-area round trips: {least}{} (reads {}, commits {commits})",
+        trips.reach.text(store),
+        trips.wide + commits,
+        trips.wide
+    ))
 }
 
 fn trips_line(trips: &Trips, commits: u64) -> String {
@@ -67,22 +82,41 @@ fn trips_line(trips: &Trips, commits: u64) -> String {
 struct Trips {
     reads: u64,
     per_row: u64,
+    /// Of the reads, those that may leave the local site.
+    wide: u64,
+    reach: Reach,
+}
+
+/// Round trips of the scans that are read together.
+#[derive(Default)]
+struct First {
+    reads: u64,
+    wide: u64,
 }
 
 impl Trips {
-    fn of(node: &Node, store: StoreTraits) -> Self {
+    fn of(node: &Node, store: StoreTraits<'_>) -> Self {
         let mut trips = Self::default();
         // All scans that depend on no other rows are read together.
-        let mut first = 0;
+        let mut first = First::default();
         trips.walk(node, store, &mut first);
-        trips.reads += first;
+        trips.reads += first.reads;
+        trips.wide += first.wide;
         trips
     }
 
-    fn walk(&mut self, node: &Node, store: StoreTraits, first: &mut u64) {
+    fn walk(&mut self, node: &Node, store: StoreTraits<'_>, first: &mut First) {
         match node {
-            Node::Scan(scan) => *first = (*first).max(scan_trips(scan, store)),
-            Node::LookupJoin { inner, .. } => self.reads += scan_trips(inner, store),
+            Node::Scan(scan) => {
+                let (reads, wide) = self.visit(scan, store);
+                first.reads = first.reads.max(reads);
+                first.wide = first.wide.max(wide);
+            }
+            Node::LookupJoin { inner, .. } => {
+                let (reads, wide) = self.visit(inner, store);
+                self.reads += reads;
+                self.wide += wide;
+            }
             _ => {}
         }
         for expr in exprs(node) {
@@ -93,11 +127,21 @@ impl Trips {
         }
     }
 
-    fn add_expr(&mut self, expr: &Expr, store: StoreTraits) {
+    /// The round trips of a scan, and how many of them may leave the local site.
+    fn visit(&mut self, scan: &Scan, store: StoreTraits<'_>) -> (u64, u64) {
+        let reach = Reach::of_scan(scan);
+        self.reach.add(&reach);
+        let reads = scan_trips(scan, store);
+        (reads, if reach.is_only(store.local) { 0 } else { reads })
+    }
+
+    fn add_expr(&mut self, expr: &Expr, store: StoreTraits<'_>) {
         if let ExprKind::Subquery(subquery) = &expr.kind
             && let SubqueryBody::Planned { node, outer } = &subquery.body
         {
             let inner = Self::of(node, store);
+            self.reach.add(&inner.reach);
+            self.wide += inner.wide;
             if outer.is_empty() {
                 self.reads += inner.reads
             } else {
@@ -109,7 +153,7 @@ impl Trips {
     }
 }
 
-fn scan_trips(scan: &Scan, store: StoreTraits) -> u64 {
+fn scan_trips(scan: &Scan, store: StoreTraits<'_>) -> u64 {
     if scan.access.index.is_some() && !store.follow { 2 } else { 1 }
 }
 
@@ -148,7 +192,7 @@ fn inputs(node: &Node) -> Vec<&Node> {
 }
 
 /// Appends a node's lines; returns the labels of its columns.
-fn describe(node: &Node, depth: usize, lines: &mut Vec<String>) -> Vec<String> {
+fn describe(node: &Node, depth: usize, store: StoreTraits<'_>, lines: &mut Vec<String>) -> Vec<String> {
     let at = lines.len();
     lines.push(String::new());
     let (line, labels) = match node {
@@ -158,19 +202,19 @@ fn describe(node: &Node, depth: usize, lines: &mut Vec<String>) -> Vec<String> {
             let width = rows.first().map_or(0, Vec::len);
             (format!("Values ({} rows)", rows.len()), (1..=width).map(|n| format!("column{n}")).collect())
         }
-        Node::Scan(scan) => (scan_line("Scan on", scan, &[]), scan_labels(scan)),
+        Node::Scan(scan) => (scan_line("Scan on", scan, &[], store), scan_labels(scan)),
         Node::Filter { input, predicate } => {
-            let labels = describe(input, depth + 1, lines);
+            let labels = describe(input, depth + 1, store, lines);
             (format!("Filter ({})", expression(predicate, &labels)), labels)
         }
         Node::Project { input, exprs } => {
-            let labels = describe(input, depth + 1, lines);
+            let labels = describe(input, depth + 1, store, lines);
             let exprs: Vec<String> = exprs.iter().map(|expr| expression(expr, &labels)).collect();
             (format!("Project ({})", exprs.join(", ")), exprs)
         }
         Node::LookupJoin { kind, outer, inner, on } => {
-            let mut labels = describe(outer, depth + 1, lines);
-            let inner_line = scan_line("Look up in", inner, &labels);
+            let mut labels = describe(outer, depth + 1, store, lines);
+            let inner_line = scan_line("Look up in", inner, &labels, store);
             lines.push(format!("{}-> {inner_line}", "  ".repeat(depth + 1)));
             let both: Vec<String> = labels.iter().cloned().chain(scan_labels(inner)).collect();
             let line = format!("Lookup Join ({}){}", join_kind(*kind), condition(on.as_ref(), &both));
@@ -180,8 +224,8 @@ fn describe(node: &Node, depth: usize, lines: &mut Vec<String>) -> Vec<String> {
             (line, labels)
         }
         Node::HashJoin { kind, left, right, left_keys, right_keys, on, .. } => {
-            let left = describe(left, depth + 1, lines);
-            let right = describe(right, depth + 1, lines);
+            let left = describe(left, depth + 1, store, lines);
+            let right = describe(right, depth + 1, store, lines);
             let keys: Vec<String> = left_keys
                 .iter()
                 .zip(right_keys)
@@ -193,14 +237,14 @@ fn describe(node: &Node, depth: usize, lines: &mut Vec<String>) -> Vec<String> {
             (line, if matches!(kind, JoinKind::Semi | JoinKind::Anti) { left } else { both })
         }
         Node::NestedLoopJoin { kind, left, right, on, .. } => {
-            let left = describe(left, depth + 1, lines);
-            let right = describe(right, depth + 1, lines);
+            let left = describe(left, depth + 1, store, lines);
+            let right = describe(right, depth + 1, store, lines);
             let both: Vec<String> = left.iter().cloned().chain(right).collect();
             let line = format!("Nested Loop Join ({}){}", join_kind(*kind), condition(on.as_ref(), &both));
             (line, if matches!(kind, JoinKind::Semi | JoinKind::Anti) { left } else { both })
         }
         Node::Aggregate { input, groups, aggregates } => {
-            let labels = describe(input, depth + 1, lines);
+            let labels = describe(input, depth + 1, store, lines);
             let mut out: Vec<String> = groups.iter().map(|group| expression(group, &labels)).collect();
             let by = if groups.is_empty() { String::new() } else { format!(" by {}", out.join(", ")) };
             let calls: Vec<String> = aggregates
@@ -216,27 +260,27 @@ fn describe(node: &Node, depth: usize, lines: &mut Vec<String>) -> Vec<String> {
             (format!("Aggregate ({}){by}", calls.join(", ")), out)
         }
         Node::Sort { input, keys, limit } => {
-            let labels = describe(input, depth + 1, lines);
+            let labels = describe(input, depth + 1, store, lines);
             let top = limit.as_ref().map_or(String::new(), |limit| format!(", first {}", expression(limit, &[])));
             (format!("Sort ({}{top})", sort_keys(keys, &labels)), labels)
         }
         Node::Limit { input, limit, offset } => {
-            let labels = describe(input, depth + 1, lines);
+            let labels = describe(input, depth + 1, store, lines);
             let part = |name: &str, expr: &Option<Expr>| {
                 expr.as_ref().map_or(String::new(), |expr| format!(" {name} {}", expression(expr, &[])))
             };
             (format!("Limit{}{}", part("", limit).trim_end(), part("offset", offset)), labels)
         }
         Node::Distinct { input, on } => {
-            let labels = describe(input, depth + 1, lines);
+            let labels = describe(input, depth + 1, store, lines);
             let on = on.as_ref().map_or(String::new(), |on| {
                 format!(" on {}", on.iter().map(|expr| expression(expr, &labels)).collect::<Vec<_>>().join(", "))
             });
             (format!("Distinct{on}"), labels)
         }
         Node::SetOp { op, all, left, right } => {
-            let labels = describe(left, depth + 1, lines);
-            describe(right, depth + 1, lines);
+            let labels = describe(left, depth + 1, store, lines);
+            describe(right, depth + 1, store, lines);
             let name = match op {
                 SetOp::Union => "Union",
                 SetOp::Intersect => "Intersect",
@@ -257,7 +301,7 @@ fn scan_labels(scan: &Scan) -> Vec<String> {
     scan.columns.iter().map(|position| format!("{}.{}", scan.table.name, name(position))).collect()
 }
 
-fn scan_line(verb: &str, scan: &Scan, outer: &[String]) -> String {
+fn scan_line(verb: &str, scan: &Scan, outer: &[String], store: StoreTraits<'_>) -> String {
     let table: &Table = &scan.table;
     let (order, columns): (String, Vec<&str>) = match scan.access.index.and_then(|at| table.indexes.get(at)) {
         Some(index) => (
@@ -290,6 +334,9 @@ fn scan_line(verb: &str, scan: &Scan, outer: &[String]) -> String {
     }
     if scan.lock {
         line.push_str(" for update");
+    }
+    if store.topology.is_spread() {
+        let _ = write!(line, " at {}", Reach::of_scan(scan).text(store));
     }
     let _ = write!(line, "  rows~{:.0}", scan.estimated_rows);
     line

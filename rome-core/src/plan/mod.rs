@@ -10,11 +10,13 @@ mod columns;
 mod explain;
 mod join;
 pub mod logical;
+mod reach;
 mod relation;
 mod resolve;
 mod subquery;
 
-pub use explain::{StoreTraits, explain_change, explain_query};
+pub use explain::{explain_change, explain_query};
+pub use reach::StoreTraits;
 
 use crate::error::{Error, Result};
 use crate::exec::RowRules;

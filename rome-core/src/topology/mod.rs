@@ -99,9 +99,10 @@ impl Topology {
         let mut grown = self.clone();
         grown.epoch += 1;
         grown.sites.push(Site { name: name.to_owned(), home: HomeNo(self.next_home) });
-        grown.next_home = self.next_home.checked_add(1).ok_or_else(|| {
-            Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "all numbers of homes are used up")
-        })?;
+        grown.next_home = self
+            .next_home
+            .checked_add(1)
+            .ok_or_else(|| Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "all numbers of homes are used up"))?;
         grown.check()?;
         Ok(grown)
     }

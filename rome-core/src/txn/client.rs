@@ -2,12 +2,13 @@
 
 use super::lanes::Lanes;
 use super::marks::TxnId;
+use super::part::first_mark;
 use super::transaction::Txn;
 use crate::catalog::TableId;
 use crate::error::{Error, Result, SqlState};
-use super::part::first_mark;
 use crate::store::{
-    Capabilities, Commit, CommitOutcome, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, Store, StoreError, Version,
+    Capabilities, Commit, CommitOutcome, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, Store,
+    StoreError, Version,
 };
 use crate::topology::HomeNo;
 use parking_lot::{Mutex, RwLock};
@@ -86,7 +87,15 @@ pub(super) struct Link {
 impl Link {
     fn new(place: Place, incarnation: u128) -> Arc<Self> {
         let Place { no, site, store, home } = place;
-        Arc::new(Self { no, site, store, home, lanes: Lanes::new(incarnation), careful: AtomicU32::new(0), descriptions: Mutex::default() })
+        Arc::new(Self {
+            no,
+            site,
+            store,
+            home,
+            lanes: Lanes::new(incarnation),
+            careful: AtomicU32::new(0),
+            descriptions: Mutex::default(),
+        })
     }
 
     pub(super) fn store(&self) -> &dyn Store {
@@ -291,10 +300,11 @@ impl Client {
             return Ok(Arc::clone(link));
         }
         Err(match self.sites.read().get(&home) {
-            Some(site) => {
-                Error::new(SqlState::CONNECTION_FAILURE, format!("the store of site \"{site}\" has not been reached yet"))
-                    .with_hint("Check that the site is up; the client goes on trying.")
-            }
+            Some(site) => Error::new(
+                SqlState::CONNECTION_FAILURE,
+                format!("the store of site \"{site}\" has not been reached yet"),
+            )
+            .with_hint("Check that the site is up; the client goes on trying."),
             None => Error::new(SqlState::UNDEFINED_OBJECT, format!("home {home} does not exist"))
                 .with_hint("The topology may have changed: try again."),
         })

@@ -1,8 +1,8 @@
 //! What stands between a transaction and the marks of others: guards on marks, and the marks that it leaves itself.
 
 use super::buffer::Pending;
-use super::marks::{KeyMark, TxnId, all_marks, owner_of_key_mark, range_marks_near};
 use super::marks::{Blob, Interval, decode, encode, range_mark};
+use super::marks::{KeyMark, TxnId, all_marks, owner_of_key_mark, range_marks_near};
 use crate::error::Result;
 use crate::store::{Entry, Guard, Key, KeyRange, SPACE_LEN, Version, Write};
 use bytes::Bytes;
@@ -75,11 +75,9 @@ impl Met {
             Self::Any => Ok(None),
             Self::OnKey(..) => marks.first().map(|mark| owner_of_key_mark(&mark.key)).transpose(),
             Self::Near(_) => {
-                let intervals: Vec<Interval> =
-                    marks.iter().map(|mark| decode(&mark.value)).collect::<Result<_>>()?;
-                let covering = written.find_map(|key| {
-                    intervals.iter().find(|interval| interval.from.0 <= *key && *key < interval.to.0)
-                });
+                let intervals: Vec<Interval> = marks.iter().map(|mark| decode(&mark.value)).collect::<Result<_>>()?;
+                let covering = written
+                    .find_map(|key| intervals.iter().find(|interval| interval.from.0 <= *key && *key < interval.to.0));
                 Ok(covering.map(|interval| interval.txn))
             }
         }

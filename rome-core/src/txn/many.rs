@@ -1,7 +1,7 @@
 //! The commit of a transaction over several homes: the client's side, driving [`super::protocol`].
 
-use super::buffer::Pending;
 use super::alone::{entries, out_of_bounds, passes_in_the_end, too_many_guards};
+use super::buffer::Pending;
 use super::client::{Client, Link};
 use super::guards::Guards;
 use super::held::{KnownRanges, Met, guards_against_marks, marks_for};
@@ -17,9 +17,9 @@ use futures::future::{BoxFuture, try_join_all};
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
-use std::time::Duration;
 
 /// The first pause before a request is sent again.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -311,11 +311,7 @@ impl Sent {
 ///
 /// # Errors
 /// Those of the first request that could not be made.
-pub(super) async fn end(
-    homes: &Homes,
-    forgets: bool,
-    deadline: Instant,
-) -> Result<Option<Decision>> {
+pub(super) async fn end(homes: &Homes, forgets: bool, deadline: Instant) -> Result<Option<Decision>> {
     let (mut recovery, mut todo) = Recovery::begin(homes.participants.len(), forgets);
     let mut waiting: FuturesUnordered<BoxFuture<'_, Answered>> = FuturesUnordered::new();
     let (mut decided, mut failure) = (None, None);

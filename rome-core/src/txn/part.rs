@@ -7,9 +7,7 @@ use super::marks::write_mark;
 use super::overlay::{covered_range, overlay_range};
 use crate::catalog::TableId;
 use crate::error::{Error, Result};
-use crate::store::{
-    Entry, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, Version,
-};
+use crate::store::{Entry, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, Version};
 use crate::topology::HomeNo;
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -47,7 +45,13 @@ impl Part {
     }
 
     /// Relies on a table's description; its version is that of the local home.
-    pub(super) fn use_description(&mut self, local: HomeNo, table: TableId, version: Version, stamp: u64) -> Result<()> {
+    pub(super) fn use_description(
+        &mut self,
+        local: HomeNo,
+        table: TableId,
+        version: Version,
+        stamp: u64,
+    ) -> Result<()> {
         let version = if self.link.no == local { Some(version) } else { self.link.described_as(table, stamp) };
         self.guards.use_table(table, version, stamp)
     }

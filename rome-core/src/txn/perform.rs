@@ -1,8 +1,8 @@
 //! What [`super::protocol`] asks of homes, as commits and reads of their stores.
 
 use super::client::{Client, Link};
-use super::marks::{Blob, Participant, Promise, Record, TxnId, decode, encode, never_key, promise_key, record_key};
 use super::marks::write_mark;
+use super::marks::{Blob, Participant, Promise, Record, TxnId, decode, encode, never_key, promise_key, record_key};
 use super::protocol::{Decision, Found, Promise as Answer, Reply, Request, RequestKind};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
@@ -162,11 +162,8 @@ impl Homes {
     async fn forget(&self) -> Result<()> {
         let (link, _) = self.at(0)?;
         let key = record_key(self.txn);
-        let commit = Commit {
-            guards: vec![Guard::Present(key.clone())],
-            writes: vec![Write::Delete(key)],
-            ..Commit::default()
-        };
+        let commit =
+            Commit { guards: vec![Guard::Present(key.clone())], writes: vec![Write::Delete(key)], ..Commit::default() };
         link.commit(commit).await.map(|_| ())
     }
 
@@ -191,8 +188,7 @@ impl Homes {
         let (link, _) = self.at(participant)?;
         let keys: Vec<Key> = promise.written.into_iter().map(|key| key.0).collect();
         let count = keys.len();
-        let mut content =
-            Content { marks: promise.marks.into_iter().map(|key| key.0).collect(), ..Content::default() };
+        let mut content = Content { marks: promise.marks.into_iter().map(|key| key.0).collect(), ..Content::default() };
         for entry in points(link, keys).await? {
             if let Some(mark) = write_mark(&entry.value)?.filter(|mark| mark.txn == self.txn) {
                 content.written.push((entry.key, mark.old.map(|old| old.0), mark.new.map(|new| new.0)));

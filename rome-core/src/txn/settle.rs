@@ -1,10 +1,10 @@
 //! What to do about another transaction's mark: wait for its client, then end it in its place.
 
+use super::alone::entries;
 use super::client::{Client, Link};
 use super::many::end;
 use super::marks::{Participant, Promise, Record, TxnId, all_promises, all_records, decode, owner_of_record};
 use super::perform::{Homes, promise};
-use super::alone::entries;
 use crate::error::{Error, Result, SqlState};
 use crate::store::Entry;
 use crate::topology::HomeNo;
@@ -98,7 +98,10 @@ fn blocked(txn: TxnId, cause: &Error) -> Error {
         Some(site) => format!("{} {site}", cause.message()),
         None => cause.message().to_owned(),
     };
-    Error::new(SqlState::CONNECTION_FAILURE, format!("what was asked for is held by transaction {txn}, which can't be ended now"))
-        .with_detail(detail)
-        .with_hint("It is ended as soon as all of its homes can be reached.")
+    Error::new(
+        SqlState::CONNECTION_FAILURE,
+        format!("what was asked for is held by transaction {txn}, which can't be ended now"),
+    )
+    .with_detail(detail)
+    .with_hint("It is ended as soon as all of its homes can be reached.")
 }

@@ -62,7 +62,15 @@ pub struct Txn {
 
 impl Txn {
     pub(super) fn new(client: Arc<Client>, mode: Mode) -> Self {
-        Self { client, mode, parts: vec![], tables: vec![], trips: RoundTrips::default(), validate: false, logging: false }
+        Self {
+            client,
+            mode,
+            parts: vec![],
+            tables: vec![],
+            trips: RoundTrips::default(),
+            validate: false,
+            logging: false,
+        }
     }
 
     /// Where it runs.
@@ -305,7 +313,8 @@ impl Txn {
         if !self.commits_by_round_trip() {
             return Ok(self.trips);
         }
-        let changes = self.validate || self.has_writes() || self.parts.iter().any(|part| part.guards.expected_len() > 0);
+        let changes =
+            self.validate || self.has_writes() || self.parts.iter().any(|part| part.guards.expected_len() > 0);
         // A part that only holds the descriptions of tables, at a home that nothing was read from or written to, is none.
         self.parts.retain(|part| part.has_read() || !part.writes.is_empty() || part.guards.expected_len() > 0);
         let local = self.client.local();

@@ -66,10 +66,7 @@ impl Network {
             begun: Instant::now(),
             log: String::new(),
         };
-        Arc::new(Self {
-            stores: (0..sites).map(|_| Arc::new(MemoryStore::new())).collect(),
-            state: Mutex::new(state),
-        })
+        Arc::new(Self { stores: (0..sites).map(|_| Arc::new(MemoryStore::new())).collect(), state: Mutex::new(state) })
     }
 
     /// A site's store as somebody at another site reaches it; nothing gets through once `crashed`.
@@ -148,10 +145,7 @@ impl Remote {
     }
 
     /// One message there and one back; `None` where one of them is lost or the caller is gone.
-    async fn exchange<T: Send + 'static>(
-        &self,
-        call: impl Future<Output = T> + Send + 'static,
-    ) -> Option<T> {
+    async fn exchange<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> Option<T> {
         if self.crashed.load(Ordering::Relaxed) {
             return std::future::pending().await;
         }

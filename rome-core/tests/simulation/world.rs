@@ -235,8 +235,11 @@ impl World {
                     done.push(json!(["append", list, number]));
                 }
                 None => {
-                    let read: Vec<u64> =
-                        text.split(',').filter(|part| !part.is_empty()).map(|part| part.parse().expect("numbers")).collect();
+                    let read: Vec<u64> = text
+                        .split(',')
+                        .filter(|part| !part.is_empty())
+                        .map(|part| part.parse().expect("numbers"))
+                        .collect();
                     done.push(json!(["r", list, read]));
                 }
             }
@@ -291,7 +294,8 @@ impl World {
         let mut txn = client.begin(Mode::Interactive);
         let reads = (0..self.plan.sites).map(|site| range(HomeNo(site as u16), whole(CLAIMS))).collect();
         let found = txn.read(reads, ReadLimits::default()).await?;
-        let taken = found.iter().enumerate().find_map(|(site, result)| Some((site, result.entries.first()?.key.clone())));
+        let taken =
+            found.iter().enumerate().find_map(|(site, result)| Some((site, result.entries.first()?.key.clone())));
         match taken {
             Some((site, key)) => txn.delete(HomeNo(site as u16), key)?,
             None => {
@@ -355,7 +359,8 @@ impl World {
     async fn trouble(self: Arc<Self>, stop: Arc<AtomicBool>) {
         let sites = self.plan.sites;
         while !stop.load(Ordering::Relaxed) {
-            let (pause, shape) = self.network.random(|random| (random.random_range(100..1_500), random.random_range(0..3)));
+            let (pause, shape) =
+                self.network.random(|random| (random.random_range(100..1_500), random.random_range(0..3)));
             sleep(Duration::from_millis(pause)).await;
             let chosen = self.network.random(|random| random.random_range(0..sites));
             let pairs: Vec<(usize, usize)> = (0..sites)

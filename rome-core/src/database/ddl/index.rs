@@ -187,12 +187,7 @@ pub(super) fn wanted_order(table: &Table, columns: &[ColumnId]) -> bool {
 }
 
 /// The next rows of a range, and where the rest begins.
-async fn next_rows(
-    txn: &mut Txn,
-    home: HomeNo,
-    range: &KeyRange,
-    count: usize,
-) -> Result<(Vec<Entry>, Option<Key>)> {
+async fn next_rows(txn: &mut Txn, home: HomeNo, range: &KeyRange, count: usize) -> Result<(Vec<Entry>, Option<Key>)> {
     let read = Read::Range { range: range.clone(), limit: Some(count), reverse: false };
     let result = txn.read(vec![HomeRead { home, read }], ReadLimits::default()).await?.pop().unwrap_or_default();
     let rest = result.more.map(|last| {

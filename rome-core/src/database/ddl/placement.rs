@@ -54,12 +54,9 @@ impl Ddl<'_> {
         }
         if let Some(name) = argument("by_site") {
             let (_, column) = table.column_named(&name).ok_or_else(|| {
-                Error::new(
-                    SqlState::UNDEFINED_COLUMN,
-                    format!("column \"{name}\" named in placement does not exist"),
-                )
-                .with_table(&table.name)
-                .with_column(&name)
+                Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" named in placement does not exist"))
+                    .with_table(&table.name)
+                    .with_column(&name)
             })?;
             if column.data_type != DataType::Text {
                 return Err(Error::new(
@@ -109,9 +106,6 @@ pub(super) fn check_foreign_key(child: &Table, parent: &Table, parent_columns: &
         return Ok(());
     }
     let name = parent.column(column).map_or("?", |column| column.name.as_str());
-    Err(Error::unsupported(format!(
-        "a foreign key to \"{}\" without its placement column \"{name}\"",
-        parent.name
-    ))
-    .with_table(&child.name))
+    Err(Error::unsupported(format!("a foreign key to \"{}\" without its placement column \"{name}\"", parent.name))
+        .with_table(&child.name))
 }

@@ -91,7 +91,9 @@ impl Engine {
         aftermath: &mut Aftermath,
     ) -> Result<Vec<String>> {
         let capabilities = self.client.store().capabilities();
-        let traits = StoreTraits { follow: capabilities.follow };
+        let topology = Arc::clone(catalog.topology());
+        let local = self.client.local();
+        let traits = StoreTraits { follow: capabilities.follow, local, topology: &topology };
         let mut lines = match &statement.action {
             Action::Query { node, .. } => explain_query(node, traits),
             Action::Change(change) => explain_change(change, traits),
@@ -101,6 +103,7 @@ impl Engine {
             let (before, started) = (txn.round_trips(), Instant::now());
             let result = Box::pin(self.run_in(statement, values, txn, catalog, autocommit, aftermath)).await?;
             let reads = txn.round_trips().reads - before.reads;
+            let wide = txn.round_trips().wide - before.wide;
             let commits = u64::from(autocommit && txn.commits_by_round_trip());
             lines.push(format!(
                 "Actual: rows {}, round trips {} (reads {reads}, commits {commits}), time {:.3} ms without the commit",
@@ -108,6 +111,9 @@ impl Engine {
                 reads + commits,
                 started.elapsed().as_secs_f64() * 1e3
             ));
+            if topology.is_spread() {
+                lines.push(format!("Actual wide-area round trips of the reads: {wide}"));
+            }
         }
         lines.push(format!("Store: {} (durability {})", capabilities.engine, capabilities.durability));
         Ok(lines)

@@ -164,7 +164,8 @@ impl Engine {
     /// Looks again where the sites are, where this client does not reach all of them; whether anything is different.
     pub(super) async fn sites_changed(&self) -> bool {
         let before = self.catalog();
-        let unreached = |topology: &Topology| topology.homes().into_iter().filter(|home| !self.client.reaches(*home)).count();
+        let unreached =
+            |topology: &Topology| topology.homes().into_iter().filter(|home| !self.client.reaches(*home)).count();
         let missing = unreached(before.topology());
         match self.refresh_catalog().await {
             Ok(after) => {
@@ -336,4 +337,3 @@ async fn refuse_rows(txn: &mut Txn, table: &Table, home: HomeNo, site: &str) -> 
     .with_table(&table.name)
     .with_hint("Move or delete its rows first."))
 }
-

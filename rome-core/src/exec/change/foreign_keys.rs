@@ -194,7 +194,8 @@ fn children_of(child: &Table, key: &ForeignKey, parent: &Table, row: &[Value]) -
     }
     // Where the foreign key says at which site a child lives, only there.
     let column = child.homes.column().and_then(|position| child.columns.get(position));
-    let site = column.and_then(|column| key.columns.iter().position(|id| *id == column.id)).and_then(|at| values.get(at));
+    let site =
+        column.and_then(|column| key.columns.iter().position(|id| *id == column.id)).and_then(|at| values.get(at));
     let homes = match site {
         Some(site) => child.homes.of_value(site).into_iter().collect(),
         None => child.homes.all(),
@@ -336,9 +337,10 @@ async fn restrict(
 /// All children in each range, in one round trip for all ranges, and more where there are many.
 async fn read_children(ranges: &[Family<'_>], cx: &mut ExecContext<'_>) -> Result<Vec<Vec<Entry>>> {
     let mut found: Vec<Vec<Entry>> = vec![Vec::new(); ranges.len()];
-    let places = ranges.iter().enumerate().flat_map(|(at, (children, ..))| {
-        children.homes.iter().map(move |home| (at, *home, children.range.clone()))
-    });
+    let places = ranges
+        .iter()
+        .enumerate()
+        .flat_map(|(at, (children, ..))| children.homes.iter().map(move |home| (at, *home, children.range.clone())));
     let mut open: Vec<(usize, HomeNo, KeyRange)> = places.collect();
     while !open.is_empty() {
         let reads = open.iter().map(|(at, home, range)| {

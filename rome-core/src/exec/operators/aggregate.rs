@@ -6,8 +6,8 @@ use crate::exec::aggregate::Accumulator;
 use crate::exec::context::{ExecContext, row_bytes};
 use crate::exec::expr::{AggregateCall, Expr};
 use crate::store::ReadResult;
-use crate::value::Value;
 use crate::txn::HomeRead;
+use crate::value::Value;
 use async_trait::async_trait;
 use std::collections::HashMap;
 

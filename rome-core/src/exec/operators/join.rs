@@ -7,8 +7,8 @@ use crate::exec::context::ExecContext;
 use crate::exec::expr::Expr;
 use crate::exec::node::JoinKind;
 use crate::store::ReadResult;
-use crate::value::Value;
 use crate::txn::HomeRead;
+use crate::value::Value;
 use async_trait::async_trait;
 use std::collections::HashMap;
 

@@ -21,8 +21,8 @@ use super::context::ExecContext;
 use super::node::Node;
 use crate::error::Result;
 use crate::store::{ReadLimits, ReadResult};
-use crate::value::Value;
 use crate::txn::HomeRead;
+use crate::value::Value;
 use async_trait::async_trait;
 
 /// A row.

@@ -147,7 +147,8 @@ impl<'n> ScanOperator<'n> {
         if self.sources.len() > 1 {
             for (at, source) in self.sources.iter_mut().enumerate() {
                 let Some(key) = source.peek() else { continue };
-                let before = first.as_ref().is_none_or(|(_, other)| if self.scan.reverse { key > other } else { key < other });
+                let before =
+                    first.as_ref().is_none_or(|(_, other)| if self.scan.reverse { key > other } else { key < other });
                 if before {
                     first = Some((at, key.clone()));
                 }

@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::exec::context::{ExecContext, row_bytes};
 use crate::exec::expr::{Expr, SortKey};
 use crate::store::ReadResult;
-use crate::value::Value;
 use crate::txn::HomeRead;
+use crate::value::Value;
 use async_trait::async_trait;
 use std::cmp::Ordering;
 

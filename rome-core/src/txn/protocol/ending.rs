@@ -6,10 +6,7 @@ use super::{Awaited, Decision, Reply, Request, RequestKind, Step};
 /// wanted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Ending {
-    Finalising {
-        awaited: Awaited,
-        forgets: bool,
-    },
+    Finalising { awaited: Awaited, forgets: bool },
     Forgetting,
     Finished,
 }
