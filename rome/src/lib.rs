@@ -10,6 +10,8 @@
 //! | `etcd://[user:password@]a:2379,b:2379` | on an etcd cluster | `etcd` |
 //! | `postgres://`, `mysql://`, `mariadb://`, `sqlite:` | on that SQL server, through sqlx | `sql` |
 //!
+//! | `topology:PATH[?local=SITE]` | at several sites, each with a store of its own, as a file names them ([`TopologyFile`]) | those of the stores |
+//!
 //! Redis and etcd URLs take `?namespace=NAME`, so that many applications share one server.
 //!
 //! ```
@@ -36,12 +38,15 @@ pub use rome_core::database::{
     AsRomeError, Database, DatabaseExt, Dialect, Executor, Features, FromRow, FromValue, IntoStatement, Options,
     QueryResult, Queryable, RetryPolicy, RomeDatabase, Row, RowStream, Statement, Transaction, TransactionOptions,
 };
+mod topology;
+
 pub use rome_core::{DataType, Error, Result, SqlState, Value, error, store};
 
 #[cfg(any(feature = "redis", feature = "etcd"))]
 use rome_core::store::StoreError;
 use rome_core::store::{MemoryStore, Store};
 use std::sync::Arc;
+pub use topology::TopologyFile;
 
 /// Opens the database at a URL.
 ///
@@ -59,8 +64,24 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Database>> {
 pub async fn connect_with(url: &str, options: Options) -> Result<Arc<dyn Database>> {
     match scheme(url)? {
         "postgres" | "postgresql" | "mysql" | "mariadb" | "sqlite" => connect_sql(url).await,
+        "topology" => Ok(Arc::new(connect_sites(url, options).await?)),
         _ => Ok(Arc::new(RomeDatabase::open(open_store(url).await?, options).await?)),
     }
+}
+
+/// Opens the database at the sites that a `topology:` URL's file names.
+///
+/// # Errors
+/// As [`connect`], and those of [`TopologyFile::read`].
+pub async fn connect_sites(url: &str, options: Options) -> Result<RomeDatabase> {
+    let path = url.strip_prefix("topology:").unwrap_or(url);
+    let (path, local) = match path.split_once("?local=") {
+        Some((path, local)) => (path, Some(local)),
+        None => (path, None),
+    };
+    let file = TopologyFile::read(std::path::Path::new(path))?;
+    let local = file.local(local)?;
+    RomeDatabase::open_sites(&local, Arc::new(file), options).await
 }
 
 /// Opens the key/value store at a URL, without a database on it.
@@ -90,7 +111,7 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
         #[cfg(not(feature = "etcd"))]
         "etcd" => Err(left_out("etcd")),
         unknown => Err(invalid_url(&format!("there is no store for \"{unknown}:\" URLs"))
-            .with_hint("Known are memory:, embedded:PATH, redis://, rediss:// and etcd://.")),
+            .with_hint("Known are memory:, embedded:PATH, redis://, rediss://, etcd:// and topology:PATH.")),
     }
 }
 

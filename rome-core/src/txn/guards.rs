@@ -298,11 +298,11 @@ impl GuardList {
         holds.extend(self.points.keys().filter(|key| !coarse.contains_key(space(key))).cloned().map(Hold::Key));
         let fine = self.ranges.iter().map(|seen| &seen.range).filter(|range| !coarse.contains_key(space(&range.from)));
         holds.extend(fine.chain(coarse.values()).map(|range| Hold::Range(range.from.clone(), range.to.clone())));
-        holds.extend(self.expected.iter().filter_map(|(guard, _)| match guard {
-            Guard::Absent(key) | Guard::Version { key, .. } => Some(Hold::Key(key.clone())),
-            Guard::Present(key) => Some(Hold::Present(key.clone())),
+        holds.extend(self.expected.iter().map(|(guard, _)| match guard {
+            Guard::Absent(key) | Guard::Version { key, .. } => Hold::Key(key.clone()),
+            Guard::Present(key) => Hold::Present(key.clone()),
             Guard::Range { range, .. } | Guard::Unchanged { range, .. } => {
-                Some(Hold::Range(range.from.clone(), range.to.clone()))
+                Hold::Range(range.from.clone(), range.to.clone())
             }
         }));
         holds
