@@ -2,9 +2,11 @@
 //!
 //! The client multiplexes every call over one HTTP/2 connection for each member and reconnects by itself.
 //! [`Connection::call`] gives a call its time limit: an attempt that never reached a server is repeated until the time
-//! is up; one whose reply was lost only where the caller says that a repetition is harmless.
+//! is up; one whose reply was lost only where the caller says that a repetition is harmless. With several members each
+//! attempt may go to another one.
 
 use crate::errors::{Failure, classify, no_space};
+use crate::tls::{Silence, diagnose};
 use crate::url::EtcdConfig;
 use etcd_client::{Client, ConnectOptions, GetOptions, GetResponse, KvClient, Txn, TxnResponse, WatchClient};
 use rome_core::store::StoreError;
@@ -44,11 +46,36 @@ pub(crate) struct Connection {
     watch: WatchClient,
     address: String,
     call_timeout: Duration,
+    /// How many the URL names.
+    members: usize,
 }
 
 impl Connection {
     /// Connects, checks credentials and the server's version.
     pub(crate) async fn open(config: &EtcdConfig) -> Result<Self, StoreError> {
+        match Self::try_open(config).await {
+            Err(StoreError::Unavailable { address, reason }) => {
+                Err(Self::why_unavailable(config, address, reason).await)
+            }
+            result => result,
+        }
+    }
+
+    async fn why_unavailable(config: &EtcdConfig, address: String, mut reason: String) -> StoreError {
+        for endpoint in &config.endpoints {
+            match timeout(CONNECT_TIMEOUT, diagnose(config.tls.as_ref(), endpoint)).await {
+                Ok(Some(Silence::Refusal(error))) => return error,
+                Ok(Some(Silence::Hint(hint))) => {
+                    reason = format!("{reason} ({endpoint}: {hint})");
+                    break;
+                }
+                Ok(None) | Err(_) => {}
+            }
+        }
+        StoreError::Unavailable { address, reason }
+    }
+
+    async fn try_open(config: &EtcdConfig) -> Result<Self, StoreError> {
         let address = config.address();
         let deadline = Instant::now() + config.call_timeout;
         let mut options = ConnectOptions::new()
@@ -60,8 +87,13 @@ impl Connection {
         if let Some((user, password)) = &config.user {
             options = options.with_user(user, password);
         }
+        if let Some(tls) = &config.tls {
+            options = options.with_tls(tls.load(CONNECT_TIMEOUT).await?);
+        }
+        let members = config.endpoints.len();
         let connect = || async { Client::connect(&config.endpoints, Some(options.clone())).await };
-        let client = attempt_until(deadline, Resend::Safe, connect)
+        let client = Attempts { deadline, resend: Resend::Safe, members }
+            .run(connect)
             .await
             .map_err(|failure| failure.into_read_error(&address))?;
         let connection = Self {
@@ -70,8 +102,10 @@ impl Connection {
             client,
             address,
             call_timeout: config.call_timeout,
+            members,
         };
         connection.check_version(deadline).await?;
+        connection.check_access(deadline, &config.namespace).await?;
         Ok(connection)
     }
 
@@ -80,7 +114,8 @@ impl Connection {
             let mut client = self.client.maintenance_client();
             async move { client.status().await }
         };
-        let status = attempt_until(deadline, Resend::Safe, status)
+        let status = Attempts { deadline, resend: Resend::Safe, members: self.members }
+            .run(status)
             .await
             .map_err(|failure| failure.into_read_error(&self.address))?;
         let version = status.version();
@@ -92,6 +127,16 @@ impl Connection {
             "etcd at {} is version {version:?}; Rome needs {major}.{minor} or newer (nested transactions, range compares): upgrade it",
             self.address
         )))
+    }
+
+    /// Reads a key of the namespace: that there is a majority, and that these credentials may, is better known at once.
+    async fn check_access(&self, deadline: Instant, namespace: &str) -> Result<(), StoreError> {
+        let get = || {
+            let mut kv = self.kv.clone();
+            async move { kv.get([namespace.as_bytes(), &[0]].concat(), None).await }
+        };
+        let found = Attempts { deadline, resend: Resend::Safe, members: self.members }.run(get).await;
+        found.map(drop).map_err(|failure| failure.into_read_error(&self.address))
     }
 
     /// The endpoints, without credentials.
@@ -110,7 +155,7 @@ impl Connection {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
-        attempt_until(Instant::now() + self.call_timeout, resend, attempt).await
+        Attempts { deadline: Instant::now() + self.call_timeout, resend, members: self.members }.run(attempt).await
     }
 
     /// One transaction.
@@ -132,42 +177,64 @@ impl Connection {
     }
 }
 
-/// Repeats `attempt` until it succeeds, is refused, or the deadline passes. If any attempt may have been carried out
-/// the failure says so.
-async fn attempt_until<T, F, Fut>(deadline: Instant, resend: Resend, attempt: F) -> Result<T, Failure>
-where
-    F: Fn() -> Fut,
-    Fut: Future<Output = Result<T, etcd_client::Error>>,
-{
-    let mut lost = false;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let limit = match resend {
-            Resend::Safe => left.min(ATTEMPT_TIMEOUT),
-            Resend::Never => left,
-        };
-        let failure = match timeout(limit, attempt()).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => classify(error),
-            Err(_) => Failure::Lost(format!("no answer within {} ms", limit.as_millis())),
-        };
-        let reason = match failure {
-            Failure::NotSent(reason) | Failure::Busy(reason) => reason,
-            Failure::Lost(reason) => {
-                lost = true;
-                reason
+/// How long and for whom to try.
+struct Attempts {
+    deadline: Instant,
+    resend: Resend,
+    members: usize,
+}
+
+impl Attempts {
+    /// Repeats `attempt` until it succeeds, is refused, or the deadline passes. If any attempt may have been carried out
+    /// the failure says so.
+    async fn run<T, F, Fut>(self, attempt: F) -> Result<T, Failure>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let mut lost = false;
+        let mut distrusted = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let limit = match self.resend {
+                Resend::Safe => left.min(ATTEMPT_TIMEOUT),
+                Resend::Never => left,
+            };
+            let failure = match timeout(limit, attempt()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => classify(error),
+                Err(_) => Failure::Lost(format!("no answer within {} ms", limit.as_millis())),
+            };
+            let reason = match failure {
+                Failure::NotSent(reason) | Failure::Busy(reason) => reason,
+                Failure::Lost(reason) => {
+                    lost = true;
+                    reason
+                }
+                // The next attempt may choose another member.
+                Failure::Distrusted(error) if self.members > 1 => {
+                    let reason = error.to_string();
+                    distrusted = Some(error);
+                    reason
+                }
+                // A refused repetition says nothing about the attempt before it.
+                Failure::Refused(error) | Failure::Distrusted(error) if lost => {
+                    return Err(Failure::Lost(error.to_string()));
+                }
+                Failure::NoSpace if lost => return Err(Failure::Lost(no_space().to_string())),
+                definite => return Err(definite),
+            };
+            if (lost && self.resend == Resend::Never) || Instant::now() + pause >= self.deadline {
+                return Err(match distrusted {
+                    _ if lost => Failure::Lost(reason),
+                    Some(error) => Failure::Distrusted(error),
+                    None => Failure::NotSent(reason),
+                });
             }
-            // A refused repetition says nothing about the attempt before it.
-            Failure::Refused(error) if lost => return Err(Failure::Lost(error.to_string())),
-            Failure::NoSpace if lost => return Err(Failure::Lost(no_space().to_string())),
-            definite => return Err(definite),
-        };
-        if (lost && resend == Resend::Never) || Instant::now() + pause >= deadline {
-            return Err(if lost { Failure::Lost(reason) } else { Failure::NotSent(reason) });
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

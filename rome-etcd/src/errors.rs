@@ -5,8 +5,8 @@
 //! word, changed nothing. Everything else (a broken connection, a time-out here or there, a leader lost in the middle)
 //! is *lost*: it may have happened.
 
+use crate::tls::{causes, explain};
 use rome_core::store::StoreError;
-use std::error::Error as _;
 use tonic::{Code, Status};
 
 /// Why an RPC has no answer.
@@ -26,6 +26,8 @@ pub(crate) enum Failure {
     FutureRevision,
     /// The database is full. The write that filled it is reported so although it was carried out.
     NoSpace,
+    /// The member and the client do not trust each other; nothing was sent. Another member may do better.
+    Distrusted(StoreError),
     /// A definite refusal; nothing was done.
     Refused(StoreError),
 }
@@ -40,7 +42,7 @@ impl Failure {
             Self::Compacted => StoreError::Compacted,
             Self::FutureRevision => StoreError::Invalid("the version asked for lies in the future".to_owned()),
             Self::NoSpace => no_space(),
-            Self::Refused(error) => error,
+            Self::Distrusted(error) | Self::Refused(error) => error,
         }
     }
 
@@ -72,6 +74,11 @@ pub(crate) fn classify(error: etcd_client::Error) -> Failure {
     match error {
         etcd_client::Error::GRpcStatus(status) => classify_status(&status),
         etcd_client::Error::InvalidArgs(reason) => Failure::Refused(StoreError::Invalid(reason)),
+        // Only setting up an endpoint gives this; what a call meets comes as a status.
+        etcd_client::Error::TransportError(error) => Failure::Refused(StoreError::Invalid(format!(
+            "the connection to etcd can't be set up: {}",
+            described(&error)
+        ))),
         other => Failure::Lost(other.to_string()),
     }
 }
@@ -79,8 +86,11 @@ pub(crate) fn classify(error: etcd_client::Error) -> Failure {
 fn classify_status(status: &Status) -> Failure {
     let message = status.message();
     let refused = |error: fn(String) -> StoreError| Failure::Refused(error(message.to_owned()));
-    if let Some(reason) = connect_error(status) {
-        return Failure::NotSent(reason);
+    if let Some(error) = explain(status) {
+        return Failure::Distrusted(error);
+    }
+    if causes(status).any(|cause| cause.is::<tonic::ConnectError>()) {
+        return Failure::NotSent(described(status));
     }
     match status.code() {
         Code::OutOfRange | Code::ResourceExhausted if message.contains("decoded message length too large") => {
@@ -107,6 +117,9 @@ fn classify_status(status: &Status) -> Failure {
         {
             refused(StoreError::Denied)
         }
+        // The password was accepted, or there would be no token. A member that has restarted, or is behind, does not know
+        // the token yet.
+        Code::Unauthenticated if message.contains("invalid auth token") => Failure::Busy(message.to_owned()),
         Code::Unauthenticated | Code::PermissionDenied => refused(StoreError::Denied),
         Code::FailedPrecondition if message.contains("authentication is not enabled") => {
             Failure::Refused(StoreError::Unsuitable(
@@ -120,20 +133,25 @@ fn classify_status(status: &Status) -> Failure {
         Code::DataLoss => refused(StoreError::Corrupt),
         // The interceptor that demands a leader answers this before anything is proposed.
         Code::Unavailable if message == "etcdserver: no leader" => Failure::Busy(message.to_owned()),
-        _ => Failure::Lost(message.to_owned()),
+        _ => Failure::Lost(described(status)),
     }
 }
 
-/// The reason, where no connection could be made at all.
-fn connect_error(status: &Status) -> Option<String> {
-    let mut source = status.source();
-    while let Some(error) = source {
-        if let Some(connect) = error.downcast_ref::<tonic::ConnectError>() {
-            return Some(connect.to_string());
+/// An error with its causes, each said once.
+fn described(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    for cause in causes(error) {
+        let cause = match cause.downcast_ref::<Status>() {
+            Some(status) => status.message().to_owned(),
+            None => cause.to_string(),
+        };
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
-        source = error.source();
     }
-    None
+    text
 }
 
 #[cfg(test)]
@@ -162,7 +180,7 @@ mod tests {
         for (code, message) in [
             (Code::InvalidArgument, "etcdserver: authentication failed, invalid user ID or password"),
             (Code::InvalidArgument, "etcdserver: user name is empty"),
-            (Code::Unauthenticated, "etcdserver: invalid auth token"),
+            (Code::PermissionDenied, "etcdserver: permission denied"),
         ] {
             match classify_status(&Status::new(code, message)).into_read_error("a:1") {
                 StoreError::Denied(reason) => assert_eq!(reason, message),

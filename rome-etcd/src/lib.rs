@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`url`] | what a connection URL says |
 //! | `keyspace` | where a home's keys lie |
+//! | `tls` | certificates and keys |
 //! | `connection`, `errors` | time limits, resends, what a failure means |
 //! | `limits` | what one request may hold |
 //! | `guard` | guards as comparisons and as probes |
@@ -34,6 +35,7 @@ mod page;
 mod read;
 mod state;
 mod sweeper;
+mod tls;
 mod tree;
 pub mod url;
 mod watch;
@@ -52,6 +54,7 @@ use std::sync::Arc;
 use sweeper::Sweeper;
 use tokio::task::JoinHandle;
 
+pub use tls::EtcdTls;
 pub use url::EtcdConfig;
 
 /// A store in one etcd cluster, under one namespace.
@@ -65,12 +68,13 @@ pub struct EtcdStore {
 }
 
 impl EtcdStore {
-    /// Connects to `etcd://[user:password@]host[:port]{,host[:port]}[?namespace=name]`.
+    /// Connects to `etcd[s]://[user:password@]host[:port]{,host[:port]}[?namespace=name]`; [`url`] has all options.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Invalid`] for a URL that is not one, [`StoreError::Unavailable`] where no member answers within 5
-    /// s, [`StoreError::Denied`] for refused credentials, [`StoreError::Unsuitable`] for an etcd before 3.4.
+    /// [`StoreError::Invalid`] for a URL that is not one or names unfit files, [`StoreError::Unavailable`] where no
+    /// member answers, or no majority, within 5 s, [`StoreError::Denied`] for refused credentials,
+    /// [`StoreError::Unsuitable`] for an etcd before 3.4 and for a server certificate that is not to be trusted.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Self::open(EtcdConfig::parse(url)?).await
     }

@@ -1,15 +1,26 @@
 //! The connection URL and what it says.
 //!
 //! ```text
-//! etcd://[user:password@]host[:port]{,host[:port]}[/][?namespace=name]
+//! etcd://[user:password@]host[:port]{,host[:port]}[/][?option=value{&option=value}]
+//! etcds://...   the same over TLS
+//!
+//! option     meaning
+//! namespace  the prefix of every key, `rome` where none is given
+//! cacert     etcds only: a PEM file with the certificates to trust, instead of those that the system trusts
+//! cert, key  etcds only: PEM files with the client's own certificate (and those that lead to its CA) and its private key
 //! ```
 //!
-//! The port is 2379 where none is given, the namespace `rome`. User and password may be percent-encoded. Credentials
-//! never appear in an error, a log line or `Debug`: errors about the URL say what is wrong without quoting the part
-//! before `@`.
+//! The files' options are named as `etcdctl` names them. The port is 2379 where none is given. User, password and
+//! values may be percent-encoded. Where etcd runs with `--client-cert-auth` and authentication is enabled, the common
+//! name of a client certificate is the user, so that the URL needs no other.
+//!
+//! Credentials never appear in an error, a log line or `Debug`: errors about the URL say what is wrong without quoting
+//! the part before `@`.
 
+use crate::tls::EtcdTls;
 use rome_core::store::StoreError;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The port of an endpoint that names none.
@@ -28,6 +39,8 @@ pub struct EtcdConfig {
     pub endpoints: Vec<String>,
     /// User and password, where the server has authentication enabled.
     pub user: Option<(String, String)>,
+    /// Encryption, where the members speak TLS to their clients.
+    pub tls: Option<EtcdTls>,
     /// The prefix of every key, so that many applications share one etcd.
     pub namespace: String,
     /// How long a call may take, resends included, before it fails.
@@ -38,9 +51,14 @@ pub struct EtcdConfig {
 }
 
 impl EtcdConfig {
-    /// Reads an `etcd://` URL.
+    /// Reads an `etcd://` or `etcds://` URL.
     pub fn parse(url: &str) -> Result<Self, StoreError> {
-        let rest = url.strip_prefix("etcd://").ok_or_else(|| invalid("an etcd URL begins with etcd://"))?;
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let mut options = match scheme {
+            "etcd" => Options { namespace: DEFAULT_NAMESPACE.to_owned(), tls: None },
+            "etcds" => Options { namespace: DEFAULT_NAMESPACE.to_owned(), tls: Some(TlsOptions::default()) },
+            _ => return Err(invalid("an etcd URL begins with etcd://, or etcds:// for TLS")),
+        };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         // The last `@`: a password may hold one unescaped.
         let (user, hosts) = match rest.rsplit_once('@') {
@@ -52,10 +70,12 @@ impl EtcdConfig {
             return Err(invalid("an etcd URL has no path; choose a prefix for the keys with ?namespace="));
         }
         let endpoints = hosts.split(',').map(parse_endpoint).collect::<Result<Vec<_>, _>>()?;
+        options.read(query)?;
         Ok(Self {
             endpoints,
             user,
-            namespace: parse_namespace(query)?,
+            tls: options.tls.map(TlsOptions::check).transpose()?,
+            namespace: options.namespace,
             call_timeout: DEFAULT_CALL_TIMEOUT,
             tombstone_retention: DEFAULT_TOMBSTONE_RETENTION,
         })
@@ -72,6 +92,7 @@ impl fmt::Debug for EtcdConfig {
         f.debug_struct("EtcdConfig")
             .field("endpoints", &self.endpoints)
             .field("user", &self.user.as_ref().map(|_| "..."))
+            .field("tls", &self.tls)
             .field("namespace", &self.namespace)
             .field("call_timeout", &self.call_timeout)
             .field("tombstone_retention", &self.tombstone_retention)
@@ -109,18 +130,66 @@ fn parse_endpoint(text: &str) -> Result<String, StoreError> {
     }
 }
 
-fn parse_namespace(query: &str) -> Result<String, StoreError> {
-    let mut namespace = DEFAULT_NAMESPACE.to_owned();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("namespace", value)) => namespace = percent_decode(value)?,
-            _ => return Err(invalid("the only option in an etcd URL is ?namespace=")),
+/// What follows the `?`.
+struct Options {
+    namespace: String,
+    /// None where the scheme is without TLS.
+    tls: Option<TlsOptions>,
+}
+
+impl Options {
+    fn read(&mut self, query: &str) -> Result<(), StoreError> {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "namespace" => self.namespace = percent_decode(value)?,
+                "cacert" | "cert" | "key" => {
+                    let file = PathBuf::from(percent_decode(value)?);
+                    let tls = self.tls.as_mut().ok_or_else(|| {
+                        invalid("cacert, cert and key in an etcd URL are for TLS: write etcds:// instead of etcd://")
+                    })?;
+                    tls.set(name, file)?;
+                }
+                _ => return Err(invalid("the options of an etcd URL are namespace, cacert, cert and key")),
+            }
         }
+        if self.namespace.is_empty() || self.namespace.contains('\0') {
+            return Err(invalid("the namespace in the etcd URL must not be empty or contain a zero byte"));
+        }
+        Ok(())
     }
-    if namespace.is_empty() || namespace.contains('\0') {
-        return Err(invalid("the namespace in the etcd URL must not be empty or contain a zero byte"));
+}
+
+/// The files of TLS as they are met.
+#[derive(Default)]
+struct TlsOptions {
+    cacert: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl TlsOptions {
+    fn set(&mut self, name: &str, file: PathBuf) -> Result<(), StoreError> {
+        if file.as_os_str().is_empty() {
+            return Err(invalid("cacert, cert and key in an etcd URL each name a file"));
+        }
+        let option = match name {
+            "cacert" => &mut self.cacert,
+            "cert" => &mut self.cert,
+            _ => &mut self.key,
+        };
+        *option = Some(file);
+        Ok(())
     }
-    Ok(namespace)
+
+    fn check(self) -> Result<EtcdTls, StoreError> {
+        let identity = match (self.cert, self.key) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            _ => return Err(invalid("an etcd URL with cert= needs key= too, and the other way round")),
+        };
+        Ok(EtcdTls { ca: self.cacert, identity })
+    }
 }
 
 fn percent_decode(text: &str) -> Result<String, StoreError> {
@@ -153,7 +222,13 @@ mod tests {
         assert_eq!(config.endpoints, ["a:2379", "b:1234", "[::1]:2379", "[::1]:99"]);
         assert_eq!(config.user, Some(("me".to_owned(), "p@ss:w".to_owned())));
         assert_eq!(config.namespace, "prod/app");
+        assert_eq!(config.tls, None);
         assert_eq!(EtcdConfig::parse("etcd://h").unwrap().namespace, DEFAULT_NAMESPACE);
+        let config = EtcdConfig::parse("etcds://a,b?cacert=/a%20b/ca.pem&cert=c.pem&key=k.pem&namespace=n").unwrap();
+        let identity = Some((PathBuf::from("c.pem"), PathBuf::from("k.pem")));
+        assert_eq!(config.tls, Some(EtcdTls { ca: Some(PathBuf::from("/a b/ca.pem")), identity }));
+        assert_eq!((config.endpoints.len(), &config.namespace[..]), (2, "n"));
+        assert_eq!(EtcdConfig::parse("etcds://h").unwrap().tls, Some(EtcdTls::default()));
     }
 
     #[test]
@@ -172,6 +247,12 @@ mod tests {
             "etcd://u:s3cret%2@a",
             "etcd://:s3cret@a",
             "etcd://u:s3cret@a?x=1",
+            "etcd://u:s3cret@a?cacert=ca.pem",
+            "etcds://u:s3cret@a?cacert=",
+            "etcds://u:s3cret@a?cert=c.pem",
+            "etcds://u:s3cret@a?key=k.pem",
+            "etcds://u:s3cret@a?s3cret",
+            "https://u:s3cret@a",
         ] {
             let error = EtcdConfig::parse(url).unwrap_err().to_string();
             assert!(!error.contains("s3cret"), "{error}");

@@ -12,7 +12,7 @@ use crate::guard::revision;
 use crate::keyspace::Keyspace;
 use crate::read::newest_revision;
 use bytes::Bytes;
-use etcd_client::{Event, EventType, WatchOptions, WatchResponse};
+use etcd_client::{Event, EventType, GetOptions, WatchOptions, WatchResponse};
 use futures::stream;
 use rome_core::store::{StoreError, Version, WatchEvent, WatchStream};
 use std::collections::VecDeque;
@@ -112,6 +112,10 @@ impl Watcher {
             },
         };
         self.live = None;
+        let failure = match failure {
+            Failure::Refused(StoreError::Denied(reason)) => self.denied(reason).await,
+            other => other,
+        };
         let away_since = *self.away_since.get_or_insert_with(Instant::now);
         let transient = matches!(failure, Failure::NotSent(_) | Failure::Busy(_) | Failure::Lost(_));
         if !transient || away_since.elapsed() >= AWAY_LIMIT {
@@ -121,13 +125,22 @@ impl Watcher {
         Ok(())
     }
 
+    /// What a denied watch means. An expired token is denied in the middle of the stream, where the client library does not
+    /// look; a read of the key renews it, or says that the key may not be read.
+    async fn denied(&self, reason: String) -> Failure {
+        match self.connection.get(self.key.clone(), GetOptions::new()).await {
+            Ok(_) => Failure::Busy(reason),
+            Err(failure) => failure,
+        }
+    }
+
     fn take(&mut self, message: &WatchResponse) -> Result<(), Failure> {
         if message.compact_revision() > 0 {
             return Err(Failure::Compacted);
         }
         if message.canceled() {
             let reason = message.cancel_reason().to_owned();
-            return Err(match reason.contains("permission denied") {
+            return Err(match ["permission denied", "invalid auth token"].iter().any(|known| reason.contains(known)) {
                 true => Failure::Refused(StoreError::Denied(reason)),
                 false => Failure::Lost(reason),
             });

@@ -7,12 +7,12 @@
 //! | `memory:` | in this process, gone with it | |
 //! | `embedded:PATH` | in one file, durable when acknowledged | `embedded` |
 //! | `redis://[user:password@]host:port[/db]`, `rediss://` | on a Redis 7 server | `redis` |
-//! | `etcd://[user:password@]a:2379,b:2379` | on an etcd cluster | `etcd` |
+//! | `etcd://[user:password@]a:2379,b:2379`, `etcds://` | on an etcd cluster | `etcd` |
 //! | `postgres://`, `mysql://`, `mariadb://`, `sqlite:` | on that SQL server, through sqlx | `sql` |
-//!
 //! | `topology:PATH[?local=SITE]` | at several sites, each with a store of its own, as a file names them ([`TopologyFile`]) | those of the stores |
 //!
-//! Redis and etcd URLs take `?namespace=NAME`, so that many applications share one server.
+//! Redis and etcd URLs take `?namespace=NAME`, so that many applications share one server. etcd's take `cacert`, `cert` and `key` with
+//! `etcds://`: PEM files of the trusted CA, the client's certificate and its key, named as `etcdctl` names them.
 //!
 //! ```
 //! use rome::{DatabaseExt, Queryable};
@@ -103,15 +103,15 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
         #[cfg(feature = "redis")]
         "redis" | "rediss" => Ok(Arc::new(rome_redis::RedisStore::connect(url).await.map_err(opening)?)),
         #[cfg(feature = "etcd")]
-        "etcd" => Ok(Arc::new(rome_etcd::EtcdStore::connect(url).await.map_err(opening)?)),
+        "etcd" | "etcds" => Ok(Arc::new(rome_etcd::EtcdStore::connect(url).await.map_err(opening)?)),
         #[cfg(not(feature = "embedded"))]
         "embedded" => Err(left_out("embedded")),
         #[cfg(not(feature = "redis"))]
         engine @ ("redis" | "rediss") => Err(left_out(engine)),
         #[cfg(not(feature = "etcd"))]
-        "etcd" => Err(left_out("etcd")),
+        engine @ ("etcd" | "etcds") => Err(left_out(engine)),
         unknown => Err(invalid_url(&format!("there is no store for \"{unknown}:\" URLs"))
-            .with_hint("Known are memory:, embedded:PATH, redis://, rediss://, etcd:// and topology:PATH.")),
+            .with_hint("Known are memory:, embedded:PATH, redis://, rediss://, etcd://, etcds:// and topology:PATH.")),
     }
 }
 

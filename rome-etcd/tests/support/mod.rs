@@ -1,9 +1,11 @@
-//! An etcd for tests: the one that `ROME_TEST_ETCD_URL` names, or one of this process's own on free ports in a
-//! temporary directory.
+//! An etcd for tests (the one that `ROME_TEST_ETCD_URL` names, or one of this process's own), and short words for
+//! commits and reads.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod certificates;
 pub mod proxy;
+pub mod server;
 
 use bytes::Bytes;
 use rome_core::store::{
@@ -11,92 +13,9 @@ use rome_core::store::{
     ReadResponse, Store, StoreError, Version, Write,
 };
 use rome_etcd::EtcdStore;
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-
-static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
-static NUMBER: AtomicU32 = AtomicU32::new(0);
-
-/// A number that no other call of this process gets.
-pub fn number() -> u32 {
-    NUMBER.fetch_add(1, Ordering::Relaxed)
-}
-
-/// An etcd process. Killed when dropped.
-pub struct Server {
-    process: Mutex<Option<Child>>,
-    directory: PathBuf,
-    client_port: u16,
-    peer_port: u16,
-    options: Vec<String>,
-}
-
-impl Server {
-    /// Starts an etcd of one's own.
-    pub fn start(options: &[&str]) -> Self {
-        let directory = std::env::temp_dir().join(format!("rome-etcd-{}-{}", std::process::id(), number()));
-        let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let server =
-            Self { process: Mutex::new(None), directory, client_port: free_port(), peer_port: free_port(), options };
-        server.restart();
-        server
-    }
-
-    /// The etcd that the tests of this process share.
-    pub fn shared() -> Arc<Self> {
-        let mut shared = SHARED.lock().unwrap();
-        shared.upgrade().unwrap_or_else(|| {
-            let server = Arc::new(Self::start(&[]));
-            *shared = Arc::downgrade(&server);
-            server
-        })
-    }
-
-    pub fn endpoint(&self) -> String {
-        format!("127.0.0.1:{}", self.client_port)
-    }
-
-    /// Kills the process as a crash would (SIGKILL).
-    pub fn kill(&self) {
-        if let Some(mut process) = self.process.lock().unwrap().take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
-    }
-
-    /// Starts the process, on the same ports and data.
-    pub fn restart(&self) {
-        let client = format!("http://127.0.0.1:{}", self.client_port);
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
-        let process = Command::new("etcd")
-            .args(["--name", "test", "--log-level", "error", "--heartbeat-interval", "20", "--election-timeout", "200"])
-            .arg("--data-dir")
-            .arg(&self.directory)
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("test={peer}")])
-            .args(&self.options)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd is installed and in PATH");
-        *self.process.lock().unwrap() = Some(process);
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+pub use server::Server;
+use server::number;
+use std::sync::Arc;
 
 /// A store in a namespace of its own, and what keeps its server alive.
 pub struct Fixture {
