@@ -1,18 +1,25 @@
-//! One client for all calls, with bounded time and resends.
+//! One connection for all calls, with bounded time and resends.
 //!
-//! The client multiplexes every call over one HTTP/2 connection for each member and reconnects by itself.
+//! Calls go to one member, over one HTTP/2 connection, until a call fails there; then all go to the next one that the
+//! URL names. A member that hangs, or is cut off from the others, thus costs one attempt's time and not a share of all
+//! calls. Connections come back by themselves.
+//!
 //! [`Connection::call`] gives a call its time limit: an attempt that never reached a server is repeated until the time
-//! is up; one whose reply was lost only where the caller says that a repetition is harmless. With several members each
-//! attempt may go to another one.
+//! is up; one whose reply was lost only where the caller says that a repetition is harmless.
 
 use crate::errors::{Failure, classify, no_space};
-use crate::tls::{Silence, diagnose};
+use crate::tls::{EtcdTls, Silence, diagnose};
 use crate::url::EtcdConfig;
-use etcd_client::{Client, ConnectOptions, GetOptions, GetResponse, KvClient, Txn, TxnResponse, WatchClient};
+use etcd_client::{
+    Client, ConnectOptions, GetOptions, GetResponse, KvClient, MaintenanceClient, Txn, TxnResponse, WatchClient,
+};
+use rand::Rng;
 use rome_core::store::StoreError;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// The oldest version whose transactions nest and compare ranges.
 const OLDEST_VERSION: (u64, u64) = (3, 4);
@@ -39,45 +46,33 @@ pub(crate) enum Resend {
     Never,
 }
 
+/// The clients of one member, which share a connection.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    pub(crate) kv: KvClient,
+    pub(crate) watch: WatchClient,
+    maintenance: MaintenanceClient,
+}
+
+/// One member. Its connection is made when it is first used, and by itself whenever it was lost.
+struct Member {
+    endpoint: String,
+    clients: OnceCell<Clients>,
+}
+
 /// The connection to one etcd cluster.
 pub(crate) struct Connection {
-    client: Client,
-    kv: KvClient,
-    watch: WatchClient,
+    members: Vec<Member>,
+    /// The index of the member that is asked: the same one until it fails.
+    current: AtomicUsize,
+    options: ConnectOptions,
     address: String,
     call_timeout: Duration,
-    /// How many the URL names.
-    members: usize,
 }
 
 impl Connection {
     /// Connects, checks credentials and the server's version.
     pub(crate) async fn open(config: &EtcdConfig) -> Result<Self, StoreError> {
-        match Self::try_open(config).await {
-            Err(StoreError::Unavailable { address, reason }) => {
-                Err(Self::why_unavailable(config, address, reason).await)
-            }
-            result => result,
-        }
-    }
-
-    async fn why_unavailable(config: &EtcdConfig, address: String, mut reason: String) -> StoreError {
-        for endpoint in &config.endpoints {
-            match timeout(CONNECT_TIMEOUT, diagnose(config.tls.as_ref(), endpoint)).await {
-                Ok(Some(Silence::Refusal(error))) => return error,
-                Ok(Some(Silence::Hint(hint))) => {
-                    reason = format!("{reason} ({endpoint}: {hint})");
-                    break;
-                }
-                Ok(None) | Err(_) => {}
-            }
-        }
-        StoreError::Unavailable { address, reason }
-    }
-
-    async fn try_open(config: &EtcdConfig) -> Result<Self, StoreError> {
-        let address = config.address();
-        let deadline = Instant::now() + config.call_timeout;
         let mut options = ConnectOptions::new()
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
@@ -90,32 +85,47 @@ impl Connection {
         if let Some(tls) = &config.tls {
             options = options.with_tls(tls.load(CONNECT_TIMEOUT).await?);
         }
-        let members = config.endpoints.len();
-        let connect = || async { Client::connect(&config.endpoints, Some(options.clone())).await };
-        let client = Attempts { deadline, resend: Resend::Safe, members }
-            .run(connect)
-            .await
-            .map_err(|failure| failure.into_read_error(&address))?;
+        let member = |endpoint: &String| Member { endpoint: endpoint.clone(), clients: OnceCell::new() };
         let connection = Self {
-            kv: client.kv_client().max_decoding_message_size(LARGEST_ANSWER_BYTES),
-            watch: client.watch_client().max_decoding_message_size(LARGEST_EVENT_BYTES),
-            client,
-            address,
+            members: config.endpoints.iter().map(member).collect(),
+            // Anywhere, so that many clients spread over the members.
+            current: AtomicUsize::new(rand::rng().random_range(0..config.endpoints.len().max(1))),
+            options,
+            address: config.address(),
             call_timeout: config.call_timeout,
-            members,
         };
-        connection.check_version(deadline).await?;
-        connection.check_access(deadline, &config.namespace).await?;
-        Ok(connection)
+        let deadline = Instant::now() + config.call_timeout;
+        let checked = async {
+            connection.check_version(deadline).await?;
+            connection.check_access(deadline, &config.namespace).await
+        };
+        match checked.await {
+            Ok(()) => Ok(connection),
+            Err(StoreError::Unavailable { address, reason }) => {
+                Err(connection.why_unavailable(config.tls.as_ref(), address, reason).await)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn why_unavailable(&self, tls: Option<&EtcdTls>, address: String, mut reason: String) -> StoreError {
+        for Member { endpoint, .. } in &self.members {
+            match timeout(CONNECT_TIMEOUT, diagnose(tls, endpoint)).await {
+                Ok(Some(Silence::Refusal(error))) => return error,
+                Ok(Some(Silence::Hint(hint))) => {
+                    reason = format!("{reason} ({endpoint}: {hint})");
+                    break;
+                }
+                Ok(None) | Err(_) => {}
+            }
+        }
+        StoreError::Unavailable { address, reason }
     }
 
     async fn check_version(&self, deadline: Instant) -> Result<(), StoreError> {
-        let status = || {
-            let mut client = self.client.maintenance_client();
-            async move { client.status().await }
-        };
-        let status = Attempts { deadline, resend: Resend::Safe, members: self.members }
-            .run(status)
+        let status = |mut clients: Clients| async move { clients.maintenance.status().await };
+        let status = self
+            .attempt_until(deadline, Resend::Safe, status)
             .await
             .map_err(|failure| failure.into_read_error(&self.address))?;
         let version = status.version();
@@ -131,11 +141,9 @@ impl Connection {
 
     /// Reads a key of the namespace: that there is a majority, and that these credentials may, is better known at once.
     async fn check_access(&self, deadline: Instant, namespace: &str) -> Result<(), StoreError> {
-        let get = || {
-            let mut kv = self.kv.clone();
-            async move { kv.get([namespace.as_bytes(), &[0]].concat(), None).await }
-        };
-        let found = Attempts { deadline, resend: Resend::Safe, members: self.members }.run(get).await;
+        let get =
+            |mut clients: Clients| async move { clients.kv.get([namespace.as_bytes(), &[0]].concat(), None).await };
+        let found = self.attempt_until(deadline, Resend::Safe, get).await;
         found.map(drop).map_err(|failure| failure.into_read_error(&self.address))
     }
 
@@ -144,67 +152,53 @@ impl Connection {
         &self.address
     }
 
-    /// A client for watches.
-    pub(crate) fn watch_client(&self) -> WatchClient {
-        self.watch.clone()
-    }
-
     /// Runs an RPC within the time limit of a call.
     pub(crate) async fn call<T, F, Fut>(&self, resend: Resend, attempt: F) -> Result<T, Failure>
     where
-        F: Fn() -> Fut,
+        F: Fn(Clients) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
-        Attempts { deadline: Instant::now() + self.call_timeout, resend, members: self.members }.run(attempt).await
+        self.attempt_until(Instant::now() + self.call_timeout, resend, attempt).await
     }
 
     /// One transaction.
     pub(crate) async fn txn(&self, txn: Txn, resend: Resend) -> Result<TxnResponse, Failure> {
-        self.call(resend, || {
-            let (mut kv, txn) = (self.kv.clone(), txn.clone());
-            async move { kv.txn(txn).await }
+        self.call(resend, |mut clients| {
+            let txn = txn.clone();
+            async move { clients.kv.txn(txn).await }
         })
         .await
     }
 
     /// One range read.
     pub(crate) async fn get(&self, key: Vec<u8>, options: GetOptions) -> Result<GetResponse, Failure> {
-        self.call(Resend::Safe, || {
-            let (mut kv, key, options) = (self.kv.clone(), key.clone(), options.clone());
-            async move { kv.get(key, Some(options)).await }
+        self.call(Resend::Safe, |mut clients| {
+            let (key, options) = (key.clone(), options.clone());
+            async move { clients.kv.get(key, Some(options)).await }
         })
         .await
     }
-}
 
-/// How long and for whom to try.
-struct Attempts {
-    deadline: Instant,
-    resend: Resend,
-    members: usize,
-}
-
-impl Attempts {
-    /// Repeats `attempt` until it succeeds, is refused, or the deadline passes. If any attempt may have been carried out
-    /// the failure says so.
-    async fn run<T, F, Fut>(self, attempt: F) -> Result<T, Failure>
+    /// Repeats `attempt` until it succeeds, is refused, or the deadline passes; each time at another member. If any
+    /// attempt may have been carried out the failure says so.
+    async fn attempt_until<T, F, Fut>(&self, deadline: Instant, resend: Resend, attempt: F) -> Result<T, Failure>
     where
-        F: Fn() -> Fut,
+        F: Fn(Clients) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
         let mut lost = false;
-        let mut distrusted = None;
+        let mut distrusted = 0;
         let mut pause = FIRST_PAUSE;
         loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            let limit = match self.resend {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let limit = match resend {
                 Resend::Safe => left.min(ATTEMPT_TIMEOUT),
                 Resend::Never => left,
             };
-            let failure = match timeout(limit, attempt()).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => classify(error),
-                Err(_) => Failure::Lost(format!("no answer within {} ms", limit.as_millis())),
+            let index = self.current.load(Ordering::Relaxed);
+            let failure = match self.attempt_at(index, limit, &attempt).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
             };
             let reason = match failure {
                 Failure::NotSent(reason) | Failure::Busy(reason) => reason,
@@ -212,11 +206,9 @@ impl Attempts {
                     lost = true;
                     reason
                 }
-                // The next attempt may choose another member.
-                Failure::Distrusted(error) if self.members > 1 => {
-                    let reason = error.to_string();
-                    distrusted = Some(error);
-                    reason
+                Failure::Distrusted(error) if distrusted + 1 < self.members.len() => {
+                    distrusted += 1;
+                    error.to_string()
                 }
                 // A refused repetition says nothing about the attempt before it.
                 Failure::Refused(error) | Failure::Distrusted(error) if lost => {
@@ -225,16 +217,50 @@ impl Attempts {
                 Failure::NoSpace if lost => return Err(Failure::Lost(no_space().to_string())),
                 definite => return Err(definite),
             };
-            if (lost && self.resend == Resend::Never) || Instant::now() + pause >= self.deadline {
-                return Err(match distrusted {
-                    _ if lost => Failure::Lost(reason),
-                    Some(error) => Failure::Distrusted(error),
-                    None => Failure::NotSent(reason),
-                });
+            // Another call that failed at this member may have moved on already.
+            let next = (index + 1) % self.members.len().max(1);
+            let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+            if (lost && resend == Resend::Never) || Instant::now() + pause >= deadline {
+                return Err(if lost { Failure::Lost(reason) } else { Failure::NotSent(reason) });
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    async fn attempt_at<T, F, Fut>(&self, index: usize, limit: Duration, attempt: &F) -> Result<T, Failure>
+    where
+        F: Fn(Clients) -> Fut,
+        Fut: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let until = Instant::now() + limit;
+        let silent = || format!("no answer within {} ms", limit.as_millis());
+        let clients = match timeout_at(until, self.clients(index)).await {
+            Ok(Ok(clients)) => clients,
+            // Only the password was sent.
+            Ok(Err(Failure::Lost(reason))) => return Err(Failure::NotSent(reason)),
+            Ok(Err(failure)) => return Err(failure),
+            Err(_) => return Err(Failure::NotSent(silent())),
+        };
+        match timeout_at(until, attempt(clients)).await {
+            Ok(result) => result.map_err(classify),
+            Err(_) => Err(Failure::Lost(silent())),
+        }
+    }
+
+    async fn clients(&self, index: usize) -> Result<Clients, Failure> {
+        let Some(member) = self.members.get(index) else {
+            return Err(Failure::Refused(StoreError::Invalid("no member of etcd is named".to_owned())));
+        };
+        let connect = || async {
+            let client = Client::connect([&member.endpoint], Some(self.options.clone())).await.map_err(classify)?;
+            Ok(Clients {
+                kv: client.kv_client().max_decoding_message_size(LARGEST_ANSWER_BYTES),
+                watch: client.watch_client().max_decoding_message_size(LARGEST_EVENT_BYTES),
+                maintenance: client.maintenance_client(),
+            })
+        };
+        member.clients.get_or_try_init(connect).await.cloned()
     }
 }
 

