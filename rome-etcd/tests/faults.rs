@@ -8,11 +8,14 @@ use bytes::Bytes;
 use futures::StreamExt;
 use rome_core::store::{Change, Commit, CommitOutcome, Read, ReadRequest, Store, StoreError, Write};
 use rome_etcd::{EtcdConfig, EtcdStore};
+use rome_proxy::{Cut, Link};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::proxy::Proxy;
 use support::*;
+
+/// Acknowledgements of windows and settings are shorter; an answer to a call has a header frame.
+const SMALL_TALK_BYTES: usize = 60;
 
 async fn point(store: &EtcdStore) -> Result<(), StoreError> {
     let request = ReadRequest { reads: vec![Read::Point(key("a"))], ..ReadRequest::default() };
@@ -99,12 +102,12 @@ async fn acknowledged_commits_survive_a_killed_server() {
 #[tokio::test]
 async fn a_lost_reply_is_resolved_by_the_ticket() {
     let server = Server::shared();
-    let proxy = Proxy::start(server.endpoint()).await;
-    let store = EtcdStore::connect(&format!("etcd://{}?namespace=lost-reply", proxy.endpoint)).await.unwrap();
+    let link = Link::start(&server.endpoint()).await.unwrap();
+    let store = EtcdStore::connect(&format!("etcd://{}?namespace=lost-reply", link.endpoint())).await.unwrap();
     committed(&store, vec![], vec![put("n", "0")]).await;
     let mut last = now(&store).await;
     for sequence in 1..=20 {
-        proxy.lose_next_reply();
+        link.lose_next_reply(SMALL_TALK_BYTES);
         let add = Write::Add { key: key("n"), delta: 1, min: 0, max: 1000 };
         let outcome = in_lane(&store, ticket(3, sequence), vec![], vec![add, put("a", "1")]).await.unwrap();
         let CommitOutcome::Committed { version } = outcome else { panic!("{outcome:?}") };
@@ -113,22 +116,49 @@ async fn a_lost_reply_is_resolved_by_the_ticket() {
         assert_eq!(get(&store, "n").await.unwrap().version, version, "it was carried out once");
     }
     assert_eq!(value(&store, "n").await.unwrap(), "20");
-    assert!(proxy.lost() >= 20);
+    assert!(link.lost() >= 20);
 }
 
 #[tokio::test]
 async fn a_lost_reply_without_a_ticket_is_undetermined() {
     let server = Server::shared();
-    let proxy = Proxy::start(server.endpoint()).await;
-    let store = EtcdStore::connect(&format!("etcd://{}?namespace=no-ticket", proxy.endpoint)).await.unwrap();
+    let link = Link::start(&server.endpoint()).await.unwrap();
+    let store = EtcdStore::connect(&format!("etcd://{}?namespace=no-ticket", link.endpoint())).await.unwrap();
     committed(&store, vec![], vec![put("a", "1")]).await;
-    proxy.lose_next_reply();
+    link.lose_next_reply(SMALL_TALK_BYTES);
     let result = in_lane(&store, None, vec![], vec![put("a", "2")]).await;
     match result {
-        Err(StoreError::Undetermined { address, .. }) => assert_eq!(address, proxy.endpoint),
+        Err(StoreError::Undetermined { address, .. }) => assert_eq!(address, link.endpoint()),
         other => panic!("{other:?}"),
     }
     assert_eq!(value(&store, "a").await.unwrap(), "2");
+}
+
+/// The original of a commit that was given up lies on the way while the link is cut, and arrives after it was sent again.
+#[tokio::test]
+async fn a_commit_is_carried_out_once_where_the_link_was_cut_in_the_middle() {
+    let server = Server::shared();
+    let link = Link::start(&server.endpoint()).await.unwrap();
+    let mut config = EtcdConfig::parse(&format!("etcd://{}?namespace=cut-link", link.endpoint())).unwrap();
+    config.call_timeout = Duration::from_secs(1);
+    let store = EtcdStore::open(config).await.unwrap();
+    let mut now_and_then = [Cut::Silent, Cut::There, Cut::Back].into_iter().cycle();
+    for sequence in 1..=6 {
+        let send = || {
+            let add = Write::Add { key: key("n"), delta: 1, min: 0, max: 1000 };
+            in_lane(&store, ticket(3, sequence), vec![], vec![add])
+        };
+        // The counter is known then, and the commit is the first that is cut off.
+        point(&store).await.unwrap();
+        link.cut(now_and_then.next().unwrap());
+        let cut_off = send().await.unwrap_err();
+        assert!(matches!(cut_off, StoreError::Undetermined { .. } | StoreError::Unavailable { .. }), "{cut_off}");
+        assert_unavailable(&point(&store).await.unwrap_err(), &link.endpoint());
+        link.heal();
+        let outcome = send().await.unwrap();
+        assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+        assert_eq!(value(&store, "n").await.unwrap(), sequence.to_string());
+    }
 }
 
 #[tokio::test]

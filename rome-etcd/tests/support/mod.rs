@@ -4,7 +4,6 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod certificates;
-pub mod proxy;
 pub mod server;
 
 use bytes::Bytes;
