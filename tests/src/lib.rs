@@ -3,6 +3,7 @@
 //! Where servers are, environment variables tell; `scripts/servers run -- cargo test -p rome-tests` starts them and sets the variables. A test whose
 //! variable is missing fails and says so: a suite that skips in silence proves nothing.
 
+pub mod anomaly;
 pub mod audit;
 pub mod back_end;
 pub mod bank;
