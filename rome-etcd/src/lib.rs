@@ -20,6 +20,17 @@
 //! the range; a range read in descending order makes it read and sort the whole range; and an `Add` on a counter that
 //! other processes also move may take several RPCs.
 //!
+//! # Several members
+//!
+//! A URL that names all members makes the loss of a minority of them a pause: all calls go to one member until a call
+//! fails there, and then to the next (`connection`). One that has died costs next to nothing, one that hangs or was cut off in
+//! silence costs one attempt of 2 s; a watch finds that out by pings, within 15 s, and goes on at another member where it
+//! was. A commit whose reply was lost with its member is sent again under its ticket. Without a majority reads and
+//! commits end with [`StoreError::Unavailable`] within the time-out of a call; only a commit that was sent before its
+//! member noticed can be [`StoreError::Undetermined`]. Nothing is ever read from a member without its leader's word.
+//!
+//! # For operators
+//!
 //! What an operator decides: the history that watchers and snapshots can reach back to (`--auto-compaction-retention`,
 //! without which the database only grows), and the space quota (`--quota-backend-bytes`, 2 GiB by default).
 

@@ -13,10 +13,11 @@ use rome_core::store::{
     Change, Commit, CommitOutcome, Guard, Read, ReadOutcome, ReadRequest, Store, StoreError, Write,
 };
 use rome_etcd::{EtcdConfig, EtcdStore};
+use rome_proxy::{Cut, Link};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::*;
 use tokio::sync::mpsc;
 
@@ -263,6 +264,43 @@ async fn a_watch_survives_the_loss_of_any_member_without_gap_or_duplicate() {
             }
         }
     }
+}
+
+/// The cut is silent: only the pings of the connection find out, after a quarter of a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_leaves_a_member_that_is_cut_off_in_silence() {
+    const STREAM: Bytes = Bytes::from_static(b"s");
+    let members = Server::start_three(&[]);
+    let writer = store(&members, Duration::from_secs(5)).await;
+    let mut links = Vec::new();
+    for member in &members {
+        links.push(Link::start(&member.endpoint()).await.unwrap());
+    }
+    let endpoints: Vec<_> = links.iter().map(Link::endpoint).collect();
+    let watcher = EtcdStore::connect(&format!("etcd://{}", endpoints.join(","))).await.unwrap();
+    let mut watch = watcher.watch(&home(), STREAM, None).await.unwrap();
+    let append = |sequence: u64| {
+        let commit = Commit {
+            changes: vec![Change { stream: STREAM, payload: Bytes::from(sequence.to_string()) }],
+            ticket: ticket(1, sequence),
+            ..Commit::default()
+        };
+        let writer = &writer;
+        async move { writer.commit(&home(), commit).await.unwrap() }
+    };
+    for (sequence, link) in (1..).zip(&links) {
+        link.cut(Cut::Silent);
+        append(sequence).await;
+        let begun = Instant::now();
+        let event = tokio::time::timeout(PATIENCE, watch.next()).await.expect("the watch goes on elsewhere");
+        assert_eq!(event.unwrap().unwrap().payload, sequence.to_string());
+        if begun.elapsed() > Duration::from_secs(5) {
+            // It was this one.
+            return;
+        }
+        link.heal();
+    }
+    panic!("the watch came through all cuts");
 }
 
 /// A member that is there and says nothing, as one on a hanging machine.
