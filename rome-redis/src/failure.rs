@@ -2,6 +2,9 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use rome_core::store::StoreError;
+use rustls::{AlertDescription, CertificateError};
+use std::error::Error;
+use std::sync::Arc;
 
 /// A failed attempt at a call.
 #[derive(Debug)]
@@ -51,6 +54,54 @@ impl Failure {
             }
             _ => Self::Lost(text),
         }
+    }
+}
+
+/// The failure to open a connection to the server at `address`: nothing was sent that writes.
+pub(crate) fn connecting(error: &RedisError, address: &str) -> Failure {
+    if let Some(reason) = tls_refusal(error) {
+        return Failure::Refused(StoreError::Denied(format!("the Redis server at {address}: {reason}")));
+    }
+    match Failure::of(error, address) {
+        Failure::Lost(reason) => Failure::NotRun(reason),
+        failure => failure,
+    }
+}
+
+/// Why one side does not trust the other, where that is what happened: trying again would not help.
+fn tls_refusal(error: &RedisError) -> Option<String> {
+    // The library keeps the cause behind an `Arc`, and an I/O error does not count what it wraps as its source.
+    let cause = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    let cause: &(dyn Error + 'static) = &**cause;
+    let cause = match cause.downcast_ref::<std::io::Error>() {
+        Some(io) => io.get_ref().map(|inner| -> &(dyn Error + 'static) { inner })?,
+        None => cause,
+    };
+    match cause.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
+            "nobody trusted has signed its certificate; name the authority that did by the URL's `ssl_ca_certs`"
+                .to_owned(),
+        ),
+        error @ rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some(format!("its certificate is for another name; connect by a name that it gives ({error})")),
+        error @ rustls::Error::InvalidCertificate(_) => Some(format!("its certificate can't be trusted ({error})")),
+        rustls::Error::AlertReceived(
+            alert @ (AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure),
+        ) => Some(format!(
+            "it wants a certificate; name one and its key by the URL's `ssl_certfile` and `ssl_keyfile` ({alert:?})"
+        )),
+        rustls::Error::AlertReceived(
+            alert @ (AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
+            | AlertDescription::AccessDenied),
+        ) => Some(format!("it does not trust the certificate of `ssl_certfile` ({alert:?})")),
+        _ => None,
     }
 }
 

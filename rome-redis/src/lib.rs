@@ -19,6 +19,28 @@
 //! that they touch, check everything first and then do only writes that cannot fail, so that an error leaves nothing half-written.
 //! Their work is bounded (see `scripts/state.lua`), so that none holds the server for more than a few milliseconds.
 //!
+//! # The URL
+//!
+//! `redis[s]://[user:password@]host[:port][/database][?parameters]`, with the parameters
+//!
+//! | name | meaning |
+//! |---|---|
+//! | `namespace` | the prefix of all keys, by default `rome`, so that many applications share a server |
+//! | `durability` | what commits must survive: a tier of the table below; by default `fsync` where the server is seen to do it, else `async` |
+//! | `ssl_ca_certs` | with `rediss://`: a PEM file of the authorities to trust, instead of the system's |
+//! | `ssl_certfile`, `ssl_keyfile` | with `rediss://`: PEM files of the client's certificate and key, for servers that ask for one |
+//!
+//! The names are those of redis-py's URLs. The server's certificate must be for the host name or address in the URL. A user needs
+//! `+@read +@write +@scripting +@connection +info` on `~{namespace/*`, and `+config|get` where the tier is to be seen. What trying again
+//! can't cure (a wrong password, a certificate that nobody trusted has signed or that is for another name) is `Denied` at once.
+//!
+//! # Durability
+//!
+//! | tier | a commit is acknowledged when | what may be lost of acknowledged commits |
+//! |---|---|---|
+//! | `async` | the server has it in memory | a crash loses what the server had not yet flushed (a second, with `appendfsync everysec`); a failover what it had not yet sent to the replica |
+//! | `fsync` | it is in the server's log on disk (`appendonly yes`, `appendfsync always`, verified by `CONFIG GET`; refused where that can't be seen) | nothing by a crash; the disk's loss; a failover as above |
+//!
 //! # Invariants
 //!
 //! - **A commit whose reply was lost is never reported as not done.** Once a commit may have been sent, only an outcome stored in its
@@ -31,6 +53,7 @@
 
 mod address;
 mod commit;
+mod dial;
 mod failure;
 mod keys;
 mod link;
@@ -38,6 +61,7 @@ mod read;
 mod scripts;
 mod server;
 mod store;
+mod tier;
 mod watch;
 
 pub use store::{RedisOptions, RedisStore};

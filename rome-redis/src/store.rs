@@ -1,6 +1,7 @@
 //! [`RedisStore`]: the store's calls, put together from commands and the link that carries them.
 
 use crate::address::Address;
+use crate::dial::Dialer;
 use crate::keys::HomeKeys;
 use crate::link::{Effect, Link};
 use crate::watch::{Hub, Watcher};
@@ -51,13 +52,13 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Connects to the server at `redis[s]://[user:password@]host[:port][/database][?namespace=name]`. All keys lie under the
-    /// namespace, by default `rome`, so that many applications can share a server.
+    /// Connects to the server at `redis[s]://[user:password@]host[:port][/database][?parameters]`; the parameters are listed in the
+    /// [crate's text](crate#the-url).
     ///
     /// # Errors
     ///
     /// [`StoreError::Invalid`] for another URL, [`StoreError::Unavailable`] where the server can't be reached,
-    /// [`StoreError::Denied`] for refused credentials, [`StoreError::Unsuitable`] for a server that is too old, may evict data, is a
+    /// [`StoreError::Denied`] for refused credentials and certificates, [`StoreError::Unsuitable`] for a server that is too old, may evict data, is a
     /// replica or runs in cluster mode.
     ///
     /// ```no_run
@@ -71,10 +72,10 @@ impl RedisStore {
 
     /// [`connect`](Self::connect) with other options.
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
-        let Address { connection, display, namespace } = Address::parse(url)?;
+        let Address { host, access, namespace, tier } = Address::parse(url)?;
         let stream_len = options.stream_len.max(1);
-        let link = Arc::new(Link::new(connection, display, options)?);
-        let durability = link.establish().await?;
+        let link = Arc::new(Link::new(host, Dialer::new(access, options)));
+        let durability = link.establish(tier).await?;
         Ok(Self {
             hub: Arc::new(Hub::new(link.clone())),
             link,

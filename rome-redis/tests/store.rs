@@ -388,6 +388,22 @@ async fn the_tier_is_what_the_server_does() {
 }
 
 #[tokio::test]
+async fn a_tier_is_asked_for_by_name() {
+    let server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let tier = async |name: &str| {
+        let store = RedisStore::connect(&format!("{}?durability={name}", server.url())).await?;
+        Ok::<_, StoreError>(store.capabilities().durability)
+    };
+    assert_eq!(tier("fsync").await.unwrap(), Durability::Fsync);
+    assert_eq!(tier("async").await.unwrap(), Durability::Async);
+    let mut raw = raw(&server.url()).await;
+    let _: () = query(&mut raw, &["CONFIG", "SET", "appendfsync", "everysec"]).await;
+    let error = tier("fsync").await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unsuitable(text) if text.contains("appendfsync")), "{error}");
+    assert_eq!(tier("async").await.unwrap(), Durability::Async);
+}
+
+#[tokio::test]
 async fn limits_are_kept_and_reached() {
     let place = Place::new().await;
     let store = place.store().await;

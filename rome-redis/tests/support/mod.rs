@@ -23,10 +23,11 @@ pub struct Server {
 impl Server {
     /// Starts `redis-server` on a free port in a new directory.
     pub async fn start(arguments: &[&str]) -> Self {
-        let name = format!("rome-redis-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let directory = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&directory).unwrap();
-        let port = free_port();
+        Self::start_in(new_directory(), free_port(), arguments).await
+    }
+
+    /// Starts `redis-server` with its files in a directory that becomes its own.
+    pub async fn start_in(directory: PathBuf, port: u16, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let child = spawn(port, &directory, &arguments);
         let server = Self { child, directory, port, arguments };
@@ -76,7 +77,15 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> u16 {
+/// A new directory for the files of a server.
+pub fn new_directory() -> PathBuf {
+    let name = format!("rome-redis-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let directory = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
