@@ -7,8 +7,9 @@ use redis::{Cmd, Value};
 use rome_core::store::rules::{size_bytes, space_of};
 use rome_core::store::{Commit, CommitOutcome, LaneTicket, StoreError, Write};
 
-/// The call of the script for a commit whose streams keep about `stream_len` events.
-pub(crate) fn script(keys: &HomeKeys, commit: &Commit, stream_len: usize) -> Result<Cmd, StoreError> {
+/// The call of the script for a commit whose streams keep about `stream_len` events. Where `rewrite`, an outcome that is found in
+/// the lane is written there once more.
+pub(crate) fn script(keys: &HomeKeys, commit: &Commit, stream_len: usize, rewrite: bool) -> Result<Cmd, StoreError> {
     let mut orders = Orders::new(3);
     orders.add_guards(&commit.guards)?;
     for write in &commit.writes {
@@ -20,7 +21,7 @@ pub(crate) fn script(keys: &HomeKeys, commit: &Commit, stream_len: usize) -> Res
     touched.extend(commit.changes.iter().map(|change| keys.stream(&change.stream)));
 
     let spaces = orders.spaces().to_vec();
-    let arguments = 7 + spaces.len() + 7 * commit.guards.len() + 6 * commit.writes.len() + 3 * commit.changes.len();
+    let arguments = 8 + spaces.len() + 7 * commit.guards.len() + 6 * commit.writes.len() + 3 * commit.changes.len();
     let mut cmd = scripts::COMMIT.call(&touched, arguments, 4 * arguments + size_bytes(commit));
     match &commit.ticket {
         Some(ticket) => cmd.arg(&lane_field(ticket)[..]).arg(&ticket.sequence.to_be_bytes()[..]),
@@ -28,6 +29,7 @@ pub(crate) fn script(keys: &HomeKeys, commit: &Commit, stream_len: usize) -> Res
     };
     cmd.arg(stream_len).arg(spaces.len());
     cmd.arg(commit.guards.len()).arg(commit.writes.len()).arg(commit.changes.len());
+    cmd.arg(if rewrite { "1" } else { "" });
     for space in &spaces {
         cmd.arg(&space[..]);
     }

@@ -2,9 +2,11 @@
 
 use crate::address::{Access, Host};
 use crate::failure::{Failure, connecting};
+use crate::replicate::{Promise, Replicator};
+use crate::tier::Tier;
 use crate::{RedisOptions, scripts, server};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, PushInfo, PushKind, RedisError, Value};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, PushInfo, PushKind, RedisError, Value};
 use rome_core::store::{Durability, StoreError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,10 +15,14 @@ use tokio::time::{Instant, timeout_at};
 /// Commands waiting to be written to a connection before callers are held back.
 const QUEUE_LEN: usize = 1024;
 
+/// The part of an attempt's time that replicas have to confirm.
+const REPLICAS_SHARE: f32 = 0.75;
+
 /// Opens connections for one store.
 pub(crate) struct Dialer {
     access: Access,
     options: RedisOptions,
+    tier: Option<Tier>,
     /// What the store promises; set once it is open.
     promised: OnceLock<Durability>,
 }
@@ -29,10 +35,52 @@ pub(crate) struct Open {
     pub connection: MultiplexedConnection,
     /// What the server does for commits by itself.
     pub durability: Durability,
+    /// The server's replication id.
+    history: String,
+    /// How many replicas followed the server when the connection was opened.
+    replicas: u32,
+    /// For commits, where they must reach replicas.
+    replicator: Option<Replicator>,
     lost: Arc<AtomicBool>,
 }
 
 impl Open {
+    /// Sends a command and waits for its reply until then.
+    pub async fn send(&self, cmd: &Cmd, until: Instant) -> Result<Value, Failure> {
+        let mut connection = self.connection.clone();
+        let result = match timeout_at(until, connection.send_packed_command(cmd)).await {
+            Ok(Ok(Value::ServerError(error))) => Err(Failure::of(&RedisError::from(error), &self.address)),
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => Err(Failure::of(&error, &self.address)),
+            Err(_) => Err(Failure::Lost("it did not answer in time".to_owned())),
+        };
+        if let Err(Failure::Lost(_)) = &result {
+            self.give_up();
+        }
+        result
+    }
+
+    /// Sends a commit and waits, until then, for its reply and for what the tier asks.
+    pub async fn send_commit(&self, cmd: &Cmd, until: Instant) -> Result<Value, Failure> {
+        let Some(replicator) = &self.replicator else { return self.send(cmd, until).await };
+        if self.replicas < replicator.replicas() {
+            // The next connection looks again.
+            self.give_up();
+            return Err(Failure::NotRun(format!(
+                "{} of {} replicas follow it; durability=replicated({1}) needs them all",
+                self.replicas,
+                replicator.replicas()
+            )));
+        }
+        match timeout_at(until, replicator.commit(cmd.clone())).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.give_up();
+                Err(Failure::Lost("it and its replicas did not answer in time".to_owned()))
+            }
+        }
+    }
+
     /// Gives the connection up: the next call opens another.
     pub fn give_up(&self) {
         self.lost.store(true, Ordering::Release);
@@ -58,8 +106,13 @@ impl Open {
 
 impl Dialer {
     /// A dialer of the servers of one store.
-    pub fn new(access: Access, options: RedisOptions) -> Self {
-        Self { access, options, promised: OnceLock::new() }
+    pub fn new(access: Access, options: RedisOptions, tier: Option<Tier>) -> Self {
+        Self { access, options, tier, promised: OnceLock::new() }
+    }
+
+    /// What was asked of commits.
+    pub fn tier(&self) -> Option<Tier> {
+        self.tier
     }
 
     /// How the store treats its servers.
@@ -73,20 +126,45 @@ impl Dialer {
         let _ = self.promised.set(durability);
     }
 
+    /// Opens connections for calls, checks the server and loads the scripts.
+    pub async fn open_for_calls(&self, host: &Host) -> Result<Open, Failure> {
+        let mut open = self.open(host).await?;
+        if let Some(Tier::Replicated(replicas)) = self.tier {
+            let mark = open.lost.clone();
+            let until = Instant::now() + self.options.attempt_timeout;
+            let connection = match timeout_at(until, self.connect(host, mark.clone())).await {
+                Ok(result) => result?,
+                Err(_) => return Err(Failure::NotRun("it did not answer in time".to_owned())),
+            };
+            open.replicator = Some(Replicator::start(
+                connection,
+                Promise {
+                    replicas,
+                    // The caller gives up after `attempt_timeout`, and learns more from the server if that gives up first.
+                    wait: self.options.attempt_timeout.mul_f32(REPLICAS_SHARE),
+                    limit: self.options.attempt_timeout,
+                    history: open.history.clone(),
+                    address: open.address.clone(),
+                    lost: mark,
+                },
+            ));
+        }
+        Ok(open)
+    }
+
     /// Opens a connection, checks the server and loads the scripts.
     pub async fn open(&self, host: &Host) -> Result<Open, Failure> {
         let address = host.to_string();
-        let client = self.access.client(host).map_err(Failure::Refused)?;
         let until = Instant::now() + self.options.attempt_timeout;
-        match timeout_at(until, self.open_by(client, address)).await {
+        match timeout_at(until, self.open_and_check(host, address)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::NotRun("it did not answer in time".to_owned())),
         }
     }
 
-    async fn open_by(&self, client: Client, address: String) -> Result<Open, Failure> {
-        let lost = Arc::new(AtomicBool::new(false));
-        let mark = lost.clone();
+    /// Opens a connection that sets `mark` when it is lost.
+    async fn connect(&self, host: &Host, mark: Arc<AtomicBool>) -> Result<MultiplexedConnection, Failure> {
+        let client = self.access.client(host).map_err(Failure::Refused)?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.options.attempt_timeout))
             .set_response_timeout(None)
@@ -97,10 +175,13 @@ impl Dialer {
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
-        let mut connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| connecting(&error, &address))?;
+        let opened = client.get_multiplexed_async_connection_with_config(&config).await;
+        opened.map_err(|error| connecting(&error, &host.to_string()))
+    }
+
+    async fn open_and_check(&self, host: &Host, address: String) -> Result<Open, Failure> {
+        let lost = Arc::new(AtomicBool::new(false));
+        let mut connection = self.connect(host, lost.clone()).await?;
         let mut pipeline = redis::pipe();
         pipeline.cmd("INFO").cmd("CONFIG").arg("GET").arg("appendfsync");
         let count = 2 + scripts::load(&mut pipeline);
@@ -118,7 +199,9 @@ impl Dialer {
         let durability = server::durability(&info, appendfsync.as_ref().map(|(_, value)| &value[..]));
         self.check_durability(durability, &address)?;
         replies.try_for_each(|reply| checked(reply, &address).map(drop))?;
-        Ok(Open { address, connection, durability, lost })
+        let replicas = server::replicas(&info);
+        let history = server::history(&info).unwrap_or_default().to_owned();
+        Ok(Open { address, connection, durability, history, replicas, replicator: None, lost })
     }
 
     /// What was promised when the store was opened must hold for each later connection.

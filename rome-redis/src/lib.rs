@@ -39,7 +39,13 @@
 //! | tier | a commit is acknowledged when | what may be lost of acknowledged commits |
 //! |---|---|---|
 //! | `async` | the server has it in memory | a crash loses what the server had not yet flushed (a second, with `appendfsync everysec`); a failover what it had not yet sent to the replica |
+//! | `replicated(n)` | n replicas have it in memory too (`WAIT`) | nothing by the crash of the server, if the replica that takes over is one of those n. Where there are more replicas than n, Sentinel and Cluster prefer the one that has most, by what they heard last, which may be wrong. What outlives no crash of a single server: a crash of all n + 1, or a restart of the server with less than it had |
 //! | `fsync` | it is in the server's log on disk (`appendonly yes`, `appendfsync always`, verified by `CONFIG GET`; refused where that can't be seen) | nothing by a crash; the disk's loss; a failover as above |
+//!
+//! A commit that the replicas do not confirm in time is `Undetermined`, never a success: the server has made it, and a failover may
+//! undo it. The call itself sends it again, which finds its outcome in its lane and waits for the replicas once more. While fewer than n
+//! replicas follow the server, commits are refused before anything is sent. Reads wait for nobody: on the tiers `async` and
+//! `replicated(n)` they may show what a failover takes back before it was acknowledged to its writer.
 //!
 //! # Invariants
 //!
@@ -58,6 +64,7 @@ mod failure;
 mod keys;
 mod link;
 mod read;
+mod replicate;
 mod scripts;
 mod server;
 mod store;

@@ -15,7 +15,7 @@ use crate::dial::{Dialer, Open};
 use crate::failure::{Failure, unavailable};
 use crate::tier::Tier;
 use parking_lot::RwLock;
-use redis::{Cmd, RedisError, Value};
+use redis::{Cmd, Value};
 use rome_core::store::{Durability, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,10 +65,10 @@ impl Link {
     }
 
     /// Opens the connection, trying as long as a call would, and says what commits survive.
-    pub async fn establish(&self, tier: Option<Tier>) -> Result<Durability, StoreError> {
+    pub async fn establish(&self) -> Result<Durability, StoreError> {
         self.call(&redis::cmd("PING"), Effect::None).await?;
         let found = self.current().map_or(Durability::Async, |open| open.durability);
-        let promised = tier.map_or(found, Tier::durability);
+        let promised = self.dialer.tier().map_or(found, Tier::durability);
         if promised == Durability::Fsync && found != Durability::Fsync {
             return Err(StoreError::Unsuitable(format!(
                 "the Redis server at {} can't be seen to run with appendonly yes and appendfsync always, which durability=fsync \
@@ -86,7 +86,7 @@ impl Link {
         let mut pause = PAUSE_MIN;
         let mut lost = None;
         loop {
-            let reason = match self.attempt(cmd, deadline).await {
+            let reason = match self.attempt(cmd, effect, deadline).await {
                 Ok(value) => return Ok(Reply { value, repeated: lost.is_some() }),
                 Err(Failure::Refused(error)) => {
                     return Err(match lost {
@@ -116,13 +116,17 @@ impl Link {
         StoreError::Undetermined { address: self.address.clone(), reason }
     }
 
-    async fn attempt(&self, cmd: &Cmd, deadline: Instant) -> Result<Value, Failure> {
+    async fn attempt(&self, cmd: &Cmd, effect: Effect, deadline: Instant) -> Result<Value, Failure> {
         let open = self.open_connection(deadline).await?;
         let until = deadline.min(Instant::now() + self.dialer.options().attempt_timeout);
-        match send(&open, cmd, until).await {
+        let send = async || match effect {
+            Effect::None => open.send(cmd, until).await,
+            Effect::Once | Effect::EachTime => open.send_commit(cmd, until).await,
+        };
+        match send().await {
             Err(Failure::NoScript) => {
                 open.load_scripts(until).await?;
-                send(&open, cmd, until).await
+                send().await
             }
             result => result,
         }
@@ -137,7 +141,7 @@ impl Link {
             if let Some(open) = self.current() {
                 return Ok(open);
             }
-            let open = Arc::new(self.open().await?);
+            let open = Arc::new(self.dialer.open_for_calls(&self.host).await?);
             *self.current.write() = Some(open.clone());
             Ok(open)
         };
@@ -155,18 +159,4 @@ impl Link {
     pub async fn open(&self) -> Result<Open, Failure> {
         self.dialer.open(&self.host).await
     }
-}
-
-async fn send(open: &Open, cmd: &Cmd, until: Instant) -> Result<Value, Failure> {
-    let mut connection = open.connection.clone();
-    let result = match timeout_at(until, connection.send_packed_command(cmd)).await {
-        Ok(Ok(Value::ServerError(error))) => Err(Failure::of(&RedisError::from(error), &open.address)),
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => Err(Failure::of(&error, &open.address)),
-        Err(_) => Err(Failure::Lost("it did not answer in time".to_owned())),
-    };
-    if let Err(Failure::Lost(_)) = &result {
-        open.give_up();
-    }
-    result
 }

@@ -39,6 +39,16 @@ pub(crate) fn is_loading(info: &str) -> bool {
     field(info, "loading") == Some("1")
 }
 
+/// What a server with this `INFO` calls its history: another after each failover and restart.
+pub(crate) fn history(info: &str) -> Option<&str> {
+    field(info, "master_replid")
+}
+
+/// How many replicas follow a server with this `INFO`.
+pub(crate) fn replicas(info: &str) -> u32 {
+    field(info, "connected_slaves").and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
 /// The tier of a server with this `INFO` and this `appendfsync`, where that could be read.
 pub(crate) fn durability(info: &str, appendfsync: Option<&str>) -> Durability {
     if field(info, "aof_enabled") == Some("1") && appendfsync == Some("always") {

@@ -74,8 +74,8 @@ impl RedisStore {
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
         let Address { host, access, namespace, tier } = Address::parse(url)?;
         let stream_len = options.stream_len.max(1);
-        let link = Arc::new(Link::new(host, Dialer::new(access, options)));
-        let durability = link.establish(tier).await?;
+        let link = Arc::new(Link::new(host, Dialer::new(access, options, tier)));
+        let durability = link.establish().await?;
         Ok(Self {
             hub: Arc::new(Hub::new(link.clone())),
             link,
@@ -168,7 +168,8 @@ impl Store for RedisStore {
 
     async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
         check_commit(&commit, &self.capabilities)?;
-        let cmd = commit::script(&self.keys(home), &commit, self.stream_len)?;
+        let replicated = matches!(self.capabilities.durability, Durability::Replicated(_));
+        let cmd = commit::script(&self.keys(home), &commit, self.stream_len, replicated)?;
         let effect = match &commit.ticket {
             Some(_) => Effect::Once,
             None if commit.writes.is_empty() && commit.changes.is_empty() => Effect::None,

@@ -7,17 +7,22 @@ use rome_core::store::Durability;
 pub(crate) enum Tier {
     /// In the server's memory.
     Async,
+    /// In the memory of so many replicas too.
+    Replicated(u32),
     /// On the server's disk.
     Fsync,
 }
 
 impl Tier {
-    /// Parses `async` or `fsync`.
+    /// Parses `async`, `replicated(n)` or `fsync`.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let replicas = || text.strip_prefix("replicated(")?.strip_suffix(')')?.parse().ok().filter(|count| *count > 0);
         match text {
             "async" => Ok(Self::Async),
             "fsync" => Ok(Self::Fsync),
-            _ => Err("its durability must be `async` or `fsync`".to_owned()),
+            _ => replicas().map(Self::Replicated).ok_or_else(|| {
+                "its durability must be `async`, `fsync`, or `replicated(n)` with a number of replicas of at least 1".to_owned()
+            }),
         }
     }
 
@@ -25,6 +30,7 @@ impl Tier {
     pub fn durability(self) -> Durability {
         match self {
             Self::Async => Durability::Async,
+            Self::Replicated(replicas) => Durability::Replicated(replicas),
             Self::Fsync => Durability::Fsync,
         }
     }
@@ -37,7 +43,7 @@ mod tests {
 
     #[test]
     fn tiers_have_one_spelling() {
-        for text in ["async", "fsync"] {
+        for text in ["async", "fsync", "replicated(1)", "replicated(12)"] {
             assert_eq!(Tier::parse(text).unwrap().durability().to_string(), text);
         }
         for text in

@@ -1,12 +1,13 @@
 -- Applies a commit: checks everything first, then does only writes that cannot fail.
 -- KEYS: 3.. orders and streams by index.
--- ARGV: lane ('' for none, else l, client, lane), sequence(8), stream length, orders, guards, writes, changes; then the orders' spaces, the guards, the writes
+-- ARGV: lane ('' for none, else l, client, lane), sequence(8), stream length, orders, guards, writes, changes, rewrite ('1' or '');
+--   then the orders' spaces, the guards, the writes
 --   p index-of-order key value | d index-of-order key | a index-of-order key delta min max
 -- and the changes: index-of-stream name payload.
 -- Answer: 'C' version(8), 'G' guard(8), 'B' write(8), or 'L' (the lane is closed).
 
 local lane, sequence = ARGV[1], ARGV[2]
-local FIRST_ORDER, FIRST_SPACE = 3, 8
+local FIRST_ORDER, FIRST_SPACE = 3, 9
 local NO_VERSION = '\0\0\0\0\0\0\0\0'
 
 local function outcome(kind, value)
@@ -28,7 +29,11 @@ local function settled(stored)
   end
   if #stored ~= 17 then error(corrupt('a lane')) end
   local last = stored:sub(1, 8)
-  if last == sequence then return stored:sub(9) end
+  if last == sequence then
+    -- A connection that wrote nothing has nothing that replicas could confirm.
+    if ARGV[8] == '1' then call('HSET', meta, lane, stored) end
+    return stored:sub(9)
+  end
   if not is_later(sequence, last) then return 'L' end
   return nil
 end

@@ -43,6 +43,56 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Starts a replica of this server and waits until it follows.
+    pub async fn start_replica(&self, arguments: &[&str]) -> Self {
+        let master = self.port.to_string();
+        let mut all = vec!["--replicaof", "127.0.0.1", &master];
+        all.extend(arguments);
+        let replica = Self::start(&all).await;
+        self.until(&format!("ip=127.0.0.1,port={},state=online", replica.port)).await;
+        // It begins to follow with its first acknowledgement, which comes later.
+        self.until_replicated().await;
+        replica
+    }
+
+    /// Waits until all replicas have what the server has.
+    pub async fn until_replicated(&self) {
+        let mut connection = raw(&self.url()).await;
+        let info: String = redis::cmd("INFO").arg("replication").query_async(&mut connection).await.unwrap();
+        let replicas: u32 =
+            info.lines().find_map(|line| line.strip_prefix("connected_slaves:")).unwrap().trim().parse().unwrap();
+        for _ in 0..300 {
+            let mut written = redis::pipe();
+            written.cmd("SET").arg("warm-up").arg(1).ignore().cmd("WAIT").arg(replicas).arg(100);
+            let (confirmed,): (u32,) = written.query_async(&mut connection).await.unwrap();
+            if confirmed >= replicas {
+                return;
+            }
+        }
+        panic!("the replicas do not follow");
+    }
+
+    /// Waits until the server's `INFO` has this text.
+    pub async fn until(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut connection = raw(&self.url()).await;
+        loop {
+            let info: String = redis::cmd("INFO").query_async(&mut connection).await.unwrap();
+            if info.contains(text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no {text} in {info}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Stops the server's process from running, or lets it go on: it keeps its connections and answers nothing.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
     /// Kills the server as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -91,7 +141,17 @@ pub fn free_port() -> u16 {
 
 fn spawn(port: u16, directory: &PathBuf, arguments: &[String]) -> Child {
     Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--repl-diskless-sync-delay",
+            "0",
+            "--dir",
+        ])
         .arg(directory)
         .args(arguments)
         .stdout(Stdio::null())
