@@ -3,6 +3,7 @@
 use crate::address::{Access, Host};
 use crate::failure::{Failure, connecting};
 use crate::replicate::{Promise, Replicator};
+use crate::server::Place;
 use crate::tier::Tier;
 use crate::{RedisOptions, scripts, server};
 use redis::aio::MultiplexedConnection;
@@ -10,7 +11,7 @@ use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, PushInfo, PushKind, Redi
 use rome_core::store::{Durability, StoreError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Commands waiting to be written to a connection before callers are held back.
 const QUEUE_LEN: usize = 1024;
@@ -21,6 +22,7 @@ const REPLICAS_SHARE: f32 = 0.75;
 /// Opens connections for one store.
 pub(crate) struct Dialer {
     access: Access,
+    place: Place,
     options: RedisOptions,
     tier: Option<Tier>,
     /// What the store promises; set once it is open.
@@ -45,10 +47,19 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    /// Sends a command and waits for its reply until then.
-    pub async fn send(&self, cmd: &Cmd, until: Instant) -> Result<Value, Failure> {
+    /// Sends a command and waits for its reply until then. Where `asking`, it may be about a home that is on its way to the server.
+    pub async fn send(&self, cmd: &Cmd, asking: bool, until: Instant) -> Result<Value, Failure> {
         let mut connection = self.connection.clone();
-        let result = match timeout_at(until, connection.send_packed_command(cmd)).await {
+        let sent = async {
+            if !asking {
+                return connection.send_packed_command(cmd).await;
+            }
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("ASKING").add_command(cmd.clone());
+            let reply = connection.send_packed_commands(&pipeline, 1, 1).await?;
+            Ok(reply.into_iter().next().unwrap_or_default())
+        };
+        let result = match timeout_at(until, sent).await {
             Ok(Ok(Value::ServerError(error))) => Err(Failure::of(&RedisError::from(error), &self.address)),
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => Err(Failure::of(&error, &self.address)),
@@ -61,8 +72,8 @@ impl Open {
     }
 
     /// Sends a commit and waits, until then, for its reply and for what the tier asks.
-    pub async fn send_commit(&self, cmd: &Cmd, until: Instant) -> Result<Value, Failure> {
-        let Some(replicator) = &self.replicator else { return self.send(cmd, until).await };
+    pub async fn send_commit(&self, cmd: &Cmd, asking: bool, until: Instant) -> Result<Value, Failure> {
+        let Some(replicator) = &self.replicator else { return self.send(cmd, asking, until).await };
         if self.replicas < replicator.replicas() {
             // The next connection looks again.
             self.give_up();
@@ -72,7 +83,7 @@ impl Open {
                 replicator.replicas()
             )));
         }
-        match timeout_at(until, replicator.commit(cmd.clone())).await {
+        match timeout_at(until, replicator.commit(cmd.clone(), asking)).await {
             Ok(result) => result,
             Err(_) => {
                 self.give_up();
@@ -106,8 +117,8 @@ impl Open {
 
 impl Dialer {
     /// A dialer of the servers of one store.
-    pub fn new(access: Access, options: RedisOptions, tier: Option<Tier>) -> Self {
-        Self { access, options, tier, promised: OnceLock::new() }
+    pub fn new(access: Access, place: Place, options: RedisOptions, tier: Option<Tier>) -> Self {
+        Self { access, place, options, tier, promised: OnceLock::new() }
     }
 
     /// What was asked of commits.
@@ -162,6 +173,21 @@ impl Dialer {
         }
     }
 
+    /// Sends one command on a connection of its own, to any server that lets the user in.
+    pub async fn ask(&self, host: &Host, cmd: &Cmd) -> Result<Value, Failure> {
+        let asked = async {
+            let mut connection = self.connect(host, Arc::default()).await?;
+            let reply =
+                connection.send_packed_command(cmd).await.map_err(|error| connecting(&error, &host.to_string()))?;
+            checked(reply, &host.to_string())
+        };
+        // Others may be asked as well.
+        match timeout(self.options.attempt_timeout / 4, asked).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::NotRun(format!("{host} did not answer in time"))),
+        }
+    }
+
     /// Opens a connection that sets `mark` when it is lost.
     async fn connect(&self, host: &Host, mark: Arc<AtomicBool>) -> Result<MultiplexedConnection, Failure> {
         let client = self.access.client(host).map_err(Failure::Refused)?;
@@ -193,7 +219,7 @@ impl Dialer {
         if server::is_loading(&info) {
             return Err(Failure::NotRun("it is loading its data".to_owned()));
         }
-        server::check(&info, &address).map_err(Failure::Refused)?;
+        server::check(&info, &address, self.place)?;
         // Managed servers refuse CONFIG; the tier is then the lower one.
         let appendfsync = replies.next().and_then(|reply| <(String, String)>::from_redis_value(reply).ok());
         let durability = server::durability(&info, appendfsync.as_ref().map(|(_, value)| &value[..]));

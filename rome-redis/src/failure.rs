@@ -1,5 +1,6 @@
 //! What an error of the client library or the server means for the call that met it.
 
+use crate::address::Host;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use rome_core::store::StoreError;
 use rustls::{AlertDescription, CertificateError};
@@ -11,6 +12,12 @@ use std::sync::Arc;
 pub(crate) enum Failure {
     /// The server did not run the command; trying again may succeed.
     NotRun(String),
+    /// The server did not run the command, and is not the one to ask any more: find out who is.
+    Replaced(String),
+    /// The server did not run the command: the home's slot is served elsewhere.
+    Moved(Host),
+    /// The server did not run the command: the home is on its way, and this once to be asked for elsewhere.
+    Ask(Host),
     /// The server lacks the script and ran nothing.
     NoScript,
     /// The connection failed; the server may have run the command.
@@ -23,6 +30,16 @@ pub(crate) enum Failure {
 const CORRUPT: &str = "ROMECORRUPT";
 
 impl Failure {
+    /// What happened, in words.
+    pub fn reason(self) -> String {
+        match self {
+            Self::NotRun(reason) | Self::Lost(reason) | Self::Replaced(reason) => reason,
+            Self::Refused(error) => error.to_string(),
+            Self::Moved(host) | Self::Ask(host) => format!("the home is on its way to {host}"),
+            Self::NoScript => "its scripts are gone again and again".to_owned(),
+        }
+    }
+
     /// Classifies an error at the server at `address`.
     pub fn of(error: &RedisError, address: &str) -> Self {
         let text = text_of(error);
@@ -32,13 +49,14 @@ impl Failure {
             Some("OOM" | "MISCONF") => return Self::Refused(StoreError::Full(text)),
             Some("NOAUTH" | "WRONGPASS" | "NOPERM") => return Self::Refused(StoreError::Denied(text)),
             Some("WRONGTYPE" | CORRUPT) => return Self::Refused(StoreError::Corrupt(text)),
-            Some("LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" | "READONLY" | "NOREPLICAS") => {
-                return Self::NotRun(text);
-            }
-            Some("MOVED" | "ASK") => {
-                return Self::Refused(StoreError::Unsuitable(format!(
-                    "{address} belongs to a cluster; use a single server"
-                )));
+            Some("LOADING" | "BUSY" | "TRYAGAIN" | "NOREPLICAS") => return Self::NotRun(text),
+            Some("READONLY" | "MASTERDOWN" | "CLUSTERDOWN") => return Self::Replaced(text),
+            Some(code @ ("MOVED" | "ASK")) => {
+                return match redirect(error, address) {
+                    Some(host) if code == "MOVED" => Self::Moved(host),
+                    Some(host) => Self::Ask(host),
+                    None => Self::NotRun(text),
+                };
             }
             _ => {}
         }
@@ -55,6 +73,15 @@ impl Failure {
             _ => Self::Lost(text),
         }
     }
+}
+
+/// Where the server at `address` sends the caller.
+fn redirect(error: &RedisError, address: &str) -> Option<Host> {
+    let (node, _) = error.redirect_node()?;
+    let (name, port) = node.rsplit_once(':')?;
+    // A node that does not know its own name leaves it out: it is where it was reached.
+    let name = if name.is_empty() { address.rsplit_once(':')?.0 } else { name };
+    Some(Host { name: name.to_owned(), port: port.parse().ok()? })
 }
 
 /// The failure to open a connection to the server at `address`: nothing was sent that writes.

@@ -1,4 +1,4 @@
-//! A [`Store`](rome_core::store::Store) on one Redis 7 server.
+//! A [`Store`](rome_core::store::Store) on Redis 7: one server, or a primary with replicas that Sentinels watch.
 //!
 //! # Lay-out
 //!
@@ -21,18 +21,32 @@
 //!
 //! # The URL
 //!
-//! `redis[s]://[user:password@]host[:port][/database][?parameters]`, with the parameters
+//! | URL | what is there |
+//! |---|---|
+//! | `redis[s]://[user:password@]host[:port][/database][?parameters]` | one server |
+//! | `redis[s]-sentinel://[user:password@]host[:port],..[/database]?master=name[&parameters]` | Sentinels (port 26379) that watch a server under this name; user and password are the server's |
 //!
-//! | name | meaning |
+//! | parameter | meaning |
 //! |---|---|
 //! | `namespace` | the prefix of all keys, by default `rome`, so that many applications share a server |
 //! | `durability` | what commits must survive: a tier of the table below; by default `fsync` where the server is seen to do it, else `async` |
-//! | `ssl_ca_certs` | with `rediss://`: a PEM file of the authorities to trust, instead of the system's |
-//! | `ssl_certfile`, `ssl_keyfile` | with `rediss://`: PEM files of the client's certificate and key, for servers that ask for one |
+//! | `ssl_ca_certs` | with TLS (`rediss`): a PEM file of the authorities to trust, instead of the system's |
+//! | `ssl_certfile`, `ssl_keyfile` | with TLS: PEM files of the client's certificate and key, for servers that ask for one |
+//! | `master`, `sentinel_username`, `sentinel_password` | with Sentinels: what they call the server, and how to get in at them |
 //!
 //! The names are those of redis-py's URLs. The server's certificate must be for the host name or address in the URL. A user needs
 //! `+@read +@write +@scripting +@connection +info` on `~{namespace/*`, and `+config|get` where the tier is to be seen. What trying again
 //! can't cure (a wrong password, a certificate that nobody trusted has signed or that is for another name) is `Denied` at once.
+//!
+//! # Sentinels
+//!
+//! A connection goes to the server that the Sentinel with the newest configuration names, and only if that server says that it is the
+//! primary. When a connection fails, or the server answers as a replica does, they are asked again; calls wait for a failover as
+//! long as their time allows. What was sent to the old primary and not answered is sent to the new one with the same ticket.
+//!
+//! A primary that is cut off from its Sentinels but not from its clients goes on answering until it is reached again: **reads from it
+//! may be stale**, and commits to it are lost, on the tier `async` even after they were acknowledged. `replicated(n)` refuses or leaves
+//! undetermined what its replicas, which follow the new primary, do not confirm; so does `min-replicas-to-write` at the server.
 //!
 //! # Durability
 //!
@@ -55,9 +69,10 @@
 //! - **A watch never skips an event silently**: each event names its predecessor.
 //! - Credentials appear in no error, log line or `Debug` output.
 //!
-//! Deliberately absent: Cluster and Sentinel (such servers are refused), snapshots, and sweeping of lanes.
+//! Deliberately absent: reads from replicas, snapshots, and sweeping of lanes.
 
 mod address;
+mod cluster;
 mod commit;
 mod dial;
 mod failure;
@@ -66,6 +81,8 @@ mod link;
 mod read;
 mod replicate;
 mod scripts;
+mod seat;
+mod sentinel;
 mod server;
 mod store;
 mod tier;

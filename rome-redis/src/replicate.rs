@@ -30,6 +30,7 @@ const BATCH_LEN: usize = 256;
 
 struct Request {
     cmd: Cmd,
+    asking: bool,
     answer: oneshot::Sender<Result<Value, Failure>>,
 }
 
@@ -70,9 +71,9 @@ impl Replicator {
     }
 
     /// Makes a commit and waits for the replicas.
-    pub async fn commit(&self, cmd: Cmd) -> Result<Value, Failure> {
+    pub async fn commit(&self, cmd: Cmd, asking: bool) -> Result<Value, Failure> {
         let (answer, answered) = oneshot::channel();
-        if self.queue.send(Request { cmd, answer }).await.is_err() {
+        if self.queue.send(Request { cmd, asking, answer }).await.is_err() {
             return Err(Failure::NotRun("its connection for commits is gone".to_owned()));
         }
         answered.await.unwrap_or_else(|_| Err(Failure::Lost("its connection for commits is gone".to_owned())))
@@ -93,13 +94,17 @@ async fn run(mut connection: MultiplexedConnection, promise: Promise, mut reques
 async fn serve(connection: &mut MultiplexedConnection, promise: &Promise, batch: &mut Vec<Request>) {
     let mut pipeline = Pipeline::with_capacity(batch.len() + 2);
     for request in batch.iter() {
+        if request.asking {
+            pipeline.cmd("ASKING");
+        }
         pipeline.add_command(request.cmd.clone());
     }
+    let commits = pipeline.len();
     pipeline.cmd("WAIT").arg(promise.replicas).arg(promise.wait.as_millis().max(1).to_string());
     pipeline.cmd("INFO").arg("replication");
-    let sent = timeout(promise.limit, connection.send_packed_commands(&pipeline, 0, batch.len() + 2)).await;
+    let sent = timeout(promise.limit, connection.send_packed_commands(&pipeline, 0, commits + 2)).await;
     let (mut replies, unconfirmed) = match sent {
-        Ok(Ok(replies)) => judge(replies, promise, batch.len()),
+        Ok(Ok(replies)) => judge(replies, promise, commits),
         Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
         Err(_) => (Vec::new(), Some("it did not answer in time".to_owned())),
     };
@@ -108,6 +113,9 @@ async fn serve(connection: &mut MultiplexedConnection, promise: &Promise, batch:
     }
     replies.reverse();
     for request in batch.drain(..) {
+        if request.asking {
+            replies.pop();
+        }
         let result = match (replies.pop(), &unconfirmed) {
             // An error wrote nothing, so that there is nothing to wait for.
             (Some(Value::ServerError(error)), _) => Err(Failure::of(&RedisError::from(error), &promise.address)),

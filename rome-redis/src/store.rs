@@ -4,7 +4,7 @@ use crate::address::Address;
 use crate::dial::Dialer;
 use crate::keys::HomeKeys;
 use crate::link::{Effect, Link};
-use crate::watch::{Hub, Watcher};
+use crate::watch::{Hubs, Watcher};
 use crate::{commit, read};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -41,19 +41,18 @@ impl Default for RedisOptions {
     }
 }
 
-/// A store on one Redis server. Clones share its connection.
+/// A store on Redis. Clones share its connections.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Arc<Link>,
-    hub: Arc<Hub>,
+    hubs: Arc<Hubs>,
     namespace: Arc<str>,
     capabilities: Arc<Capabilities>,
     stream_len: usize,
 }
 
 impl RedisStore {
-    /// Connects to the server at `redis[s]://[user:password@]host[:port][/database][?parameters]`; the parameters are listed in the
-    /// [crate's text](crate#the-url).
+    /// Connects to a server, as in `redis://localhost:6379?namespace=shop`, or to what else the [crate's text](crate#the-url) lists.
     ///
     /// # Errors
     ///
@@ -72,12 +71,13 @@ impl RedisStore {
 
     /// [`connect`](Self::connect) with other options.
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
-        let Address { host, access, namespace, tier } = Address::parse(url)?;
+        let Address { topology, access, namespace, tier } = Address::parse(url)?;
         let stream_len = options.stream_len.max(1);
-        let link = Arc::new(Link::new(host, Dialer::new(access, options, tier)));
+        let dialer = Dialer::new(access, topology.place(), options, tier);
+        let link = Arc::new(Link::new(topology, dialer));
         let durability = link.establish().await?;
         Ok(Self {
-            hub: Arc::new(Hub::new(link.clone())),
+            hubs: Arc::new(Hubs::new(link.clone())),
             link,
             namespace: namespace.into(),
             capabilities: Arc::new(capabilities(durability)),
@@ -91,7 +91,7 @@ impl RedisStore {
 
     /// Reads points by one plain command.
     async fn read_plain(&self, keys: &HomeKeys, reads: &[Read]) -> Result<ReadResponse, StoreError> {
-        let reply = self.link.call(&read::plain(keys, reads), Effect::None).await?;
+        let reply = self.link.call(keys, &read::plain(keys, reads), Effect::None).await?;
         read::plain_response(reads, reply.value)
     }
 
@@ -99,7 +99,7 @@ impl RedisStore {
         if read::is_plain(request) {
             return self.read_plain(keys, &request.reads).await.map(ReadOutcome::Answer);
         }
-        let reply = self.link.call(&read::script(keys, request)?, Effect::None).await?;
+        let reply = self.link.call(keys, &read::script(keys, request)?, Effect::None).await?;
         read::script_outcome(&request.reads, reply.value)
     }
 
@@ -169,13 +169,14 @@ impl Store for RedisStore {
     async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
         check_commit(&commit, &self.capabilities)?;
         let replicated = matches!(self.capabilities.durability, Durability::Replicated(_));
-        let cmd = commit::script(&self.keys(home), &commit, self.stream_len, replicated)?;
+        let keys = self.keys(home);
+        let cmd = commit::script(&keys, &commit, self.stream_len, replicated)?;
         let effect = match &commit.ticket {
             Some(_) => Effect::Once,
             None if commit.writes.is_empty() && commit.changes.is_empty() => Effect::None,
             None => Effect::EachTime,
         };
-        let reply = self.link.call(&cmd, effect).await?;
+        let reply = self.link.call(&keys, &cmd, effect).await?;
         match commit::outcome(&reply.value) {
             // The lane moved on after a lost reply: that attempt may have committed before.
             Err(StoreError::LaneClosed) if reply.repeated => Err(StoreError::Undetermined {
@@ -190,7 +191,7 @@ impl Store for RedisStore {
         let keys = self.keys(home);
         // Also where the cursor is given, so that an unreachable server is an error of this call.
         let now = self.read_plain(&keys, &[]).await?.snapshot;
-        let watcher = Watcher::new(self.link.clone(), self.hub.clone(), &keys, &stream, after.unwrap_or(now));
+        let watcher = Watcher::new(self.link.clone(), self.hubs.of(&keys), keys, &stream, after.unwrap_or(now));
         Ok(futures::stream::unfold(watcher, Watcher::next).boxed())
     }
 }

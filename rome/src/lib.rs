@@ -7,6 +7,7 @@
 //! | `memory:` | in this process, gone with it | |
 //! | `embedded:PATH` | in one file, durable when acknowledged | `embedded` |
 //! | `redis://[user:password@]host:port[/db]`, `rediss://` | on a Redis 7 server | `redis` |
+//! | `redis-sentinel://[user:password@]a:26379,b:26379[/db]?master=NAME`, `rediss-sentinel://` | on the Redis 7 server that these Sentinels name | `redis` |
 //! | `etcd://[user:password@]a:2379,b:2379` | on an etcd cluster | `etcd` |
 //! | `postgres://`, `mysql://`, `mariadb://`, `sqlite:` | on that SQL server, through sqlx | `sql` |
 //!
@@ -80,13 +81,15 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
             Ok(Arc::new(rome_embedded::EmbeddedStore::open(std::path::Path::new(path))?))
         }
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => Ok(Arc::new(rome_redis::RedisStore::connect(url).await.map_err(opening)?)),
+        "redis" | "rediss" | "redis-sentinel" | "rediss-sentinel" => {
+            Ok(Arc::new(rome_redis::RedisStore::connect(url).await.map_err(opening)?))
+        }
         #[cfg(feature = "etcd")]
         "etcd" => Ok(Arc::new(rome_etcd::EtcdStore::connect(url).await.map_err(opening)?)),
         #[cfg(not(feature = "embedded"))]
         "embedded" => Err(left_out("embedded")),
         #[cfg(not(feature = "redis"))]
-        engine @ ("redis" | "rediss") => Err(left_out(engine)),
+        engine @ ("redis" | "rediss" | "redis-sentinel" | "rediss-sentinel") => Err(left_out(engine)),
         #[cfg(not(feature = "etcd"))]
         "etcd" => Err(left_out("etcd")),
         unknown => Err(invalid_url(&format!("there is no store for \"{unknown}:\" URLs"))

@@ -1,5 +1,6 @@
 //! Redis servers for tests: the one that `ROME_TEST_REDIS_URL` names, or one of a test's own.
 
+pub mod load;
 pub mod proxy;
 
 use redis::aio::MultiplexedConnection;
@@ -31,6 +32,29 @@ impl Server {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let child = spawn(port, &directory, &arguments);
         let server = Self { child, directory, port, arguments };
+        server.wait().await;
+        server
+    }
+
+    /// Starts a Sentinel that watches `master` under the name `shop` and decides together with one other.
+    pub async fn start_sentinel(master: &Server) -> Self {
+        let directory = new_directory();
+        let file = directory.join("sentinel.conf");
+        let text = format!(
+            "sentinel monitor shop 127.0.0.1 {} 2\nsentinel down-after-milliseconds shop 500\n\
+             sentinel failover-timeout shop 3000\nsentinel parallel-syncs shop 2\n",
+            master.port
+        );
+        std::fs::write(&file, text).unwrap();
+        let port = free_port();
+        let child = Command::new("redis-server")
+            .arg(&file)
+            .args(["--sentinel", "--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
+            .arg(&directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, directory, port, arguments: Vec::new() };
         server.wait().await;
         server
     }
@@ -75,13 +99,14 @@ impl Server {
     /// Waits until the server's `INFO` has this text.
     pub async fn until(&self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(30);
-        let mut connection = raw(&self.url()).await;
         loop {
-            let info: String = redis::cmd("INFO").query_async(&mut connection).await.unwrap();
-            if info.contains(text) {
+            // A connection of its own each time: a server that changes its role closes them.
+            let mut connection = raw(&self.url()).await;
+            let info: redis::RedisResult<String> = redis::cmd("INFO").query_async(&mut connection).await;
+            if info.as_ref().is_ok_and(|info| info.contains(text)) {
                 return;
             }
-            assert!(Instant::now() < deadline, "no {text} in {info}");
+            assert!(Instant::now() < deadline, "no {text} in {info:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
