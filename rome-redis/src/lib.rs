@@ -1,8 +1,10 @@
-//! A [`Store`](rome_core::store::Store) on Redis 7: one server, or a primary with replicas that Sentinels watch.
+//! A [`Store`](rome_core::store::Store) on Redis 7: one server, a primary with replicas that Sentinels watch, or a
+//! cluster.
 //!
 //! # Lay-out
 //!
-//! Everything of a home lies under keys with one hash tag, `{namespace/home}`, so that a home is one slot wherever slots matter:
+//! Everything of a home lies under keys with one hash tag, `{namespace/home}`, so that a home is one slot of a cluster, and homes
+//! spread over its slots:
 //!
 //! | key | type | holds |
 //! |---|---|---|
@@ -25,6 +27,7 @@
 //! |---|---|
 //! | `redis[s]://[user:password@]host[:port][/database][?parameters]` | one server |
 //! | `redis[s]-sentinel://[user:password@]host[:port],..[/database]?master=name[&parameters]` | Sentinels (port 26379) that watch a server under this name; user and password are the server's |
+//! | `redis[s]-cluster://[user:password@]host[:port],..[?parameters]` | a cluster of which these are some nodes |
 //!
 //! | parameter | meaning |
 //! |---|---|
@@ -47,6 +50,19 @@
 //! A primary that is cut off from its Sentinels but not from its clients goes on answering until it is reached again: **reads from it
 //! may be stale**, and commits to it are lost, on the tier `async` even after they were acknowledged. `replicated(n)` refuses or leaves
 //! undetermined what its replicas, which follow the new primary, do not confirm; so does `min-replicas-to-write` at the server.
+//!
+//! # Clusters
+//!
+//! A home is served by the node that has its slot. The library's own client for clusters sends a command again by itself where a connection
+//! was lost, which only this crate can judge (a commit without a ticket must not be), and gives no hold of the connection that `WAIT`
+//! has to follow; so this crate keeps the map of slots itself and uses the library's connections.
+//!
+//! While a slot is on its way to another node, a script is refused as a whole (`TRYAGAIN`) as long as the keys that it declares are not
+//! all at one node; a key that does not exist counts as not there. So writes to a home wait until its slot has arrived, as long as their time
+//! allows, and are `Unavailable` beyond it: a home should not be so large that its keys take seconds to move. A home whose node is dead waits
+//! for the replica. Other homes go on meanwhile if `cluster-require-full-coverage` is `no`.
+//!
+//! Watches take a connection for each home that is watched, since one command waits within one slot only.
 //!
 //! # Durability
 //!

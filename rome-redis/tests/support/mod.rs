@@ -1,5 +1,6 @@
 //! Redis servers for tests: the one that `ROME_TEST_REDIS_URL` names, or one of a test's own.
 
+pub mod cluster;
 pub mod load;
 pub mod proxy;
 
