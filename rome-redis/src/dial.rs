@@ -1,6 +1,7 @@
 //! Connections: opening them, and judging the server at the other end before anything is sent.
 
 use crate::address::{Access, Host};
+use crate::epoch::History;
 use crate::failure::{Failure, connecting};
 use crate::replicate::{Promise, Replicator};
 use crate::server::Place;
@@ -37,8 +38,10 @@ pub(crate) struct Open {
     pub connection: MultiplexedConnection,
     /// What the server does for commits by itself.
     pub durability: Durability,
+    /// The history of the server.
+    pub history: History,
     /// The server's replication id.
-    history: String,
+    replication_id: String,
     /// How many replicas followed the server when the connection was opened.
     replicas: u32,
     /// For commits, where they must reach replicas.
@@ -154,7 +157,7 @@ impl Dialer {
                     // The caller gives up after `attempt_timeout`, and learns more from the server if that gives up first.
                     wait: self.options.attempt_timeout.mul_f32(REPLICAS_SHARE),
                     limit: self.options.attempt_timeout,
-                    history: open.history.clone(),
+                    history: open.replication_id.clone(),
                     address: open.address.clone(),
                     lost: mark,
                 },
@@ -226,8 +229,9 @@ impl Dialer {
         self.check_durability(durability, &address)?;
         replies.try_for_each(|reply| checked(reply, &address).map(drop))?;
         let replicas = server::replicas(&info);
-        let history = server::history(&info).unwrap_or_default().to_owned();
-        Ok(Open { address, connection, durability, history, replicas, replicator: None, lost })
+        let history = History::of(server::history(&info));
+        let replication_id = server::history(&info).unwrap_or_default().to_owned();
+        Ok(Open { address, connection, durability, history, replication_id, replicas, replicator: None, lost })
     }
 
     /// What was promised when the store was opened must hold for each later connection.

@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Moved(Host),
     /// The server did not run the command: the home is on its way, and this once to be asked for elsewhere.
     Ask(Host),
+    /// The script did not run: the home was last used in another history than the connection's.
+    TakenOver,
     /// The server lacks the script and ran nothing.
     NoScript,
     /// The connection failed; the server may have run the command.
@@ -36,6 +38,7 @@ impl Failure {
             Self::NotRun(reason) | Self::Lost(reason) | Self::Replaced(reason) => reason,
             Self::Refused(error) => error.to_string(),
             Self::Moved(host) | Self::Ask(host) => format!("the home is on its way to {host}"),
+            Self::TakenOver => "the home is being taken over again and again".to_owned(),
             Self::NoScript => "its scripts are gone again and again".to_owned(),
         }
     }
@@ -46,6 +49,8 @@ impl Failure {
         let kind = error.kind();
         match error.code() {
             Some("NOSCRIPT") => return Self::NoScript,
+            Some("ROMETAKENOVER") => return Self::TakenOver,
+            Some("ROMEEPOCH") => return Self::Refused(StoreError::EpochChanged),
             Some("OOM" | "MISCONF") => return Self::Refused(StoreError::Full(text)),
             Some("NOAUTH" | "WRONGPASS" | "NOPERM") => return Self::Refused(StoreError::Denied(text)),
             Some("WRONGTYPE" | CORRUPT) => return Self::Refused(StoreError::Corrupt(text)),

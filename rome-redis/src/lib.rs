@@ -8,16 +8,17 @@
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `{n/h}:d` | hash | the data: key -> version (8 bytes, big-endian), value; and `v` -> the home's version |
+//! | `{n/h}:d` | hash | the data: key -> version (8 bytes, big-endian), value; `v` -> the home's version, `e` -> its epoch |
 //! | `{n/h}:m` | hash | `s` space -> the version of its last commit, the size of its largest value; `c` stream -> the version of its last event; `l` client, lane -> sequence, outcome |
 //! | `{n/h}:o` space | sorted set | the order of the keys of a space, without the space, all at score 0 |
 //! | `{n/h}:c` stream | stream | change events; the id is the commit's version, the entry begins with the version of the event before |
 //!
-//! Keys of the data have at least four bytes, so `v` is none of them. `{`, `}` and `%` in a home's name are escaped.
+//! Keys of the data have at least four bytes, so `v` and `e` are none of them. `{`, `}` and `%` in a home's name are escaped.
 //!
 //! # Calls
 //!
-//! A read of points without guards is one `HMGET`. Every other read is one `EVALSHA`, as is every commit. Scripts declare each key
+//! A read of points without guards is one `HMGET`. Every other read is one `EVALSHA`, as is every commit. After a failover, a restart or the move of
+//! a slot, the first call about a home begins its epoch, which costs three commands once. Scripts declare each key
 //! that they touch, check everything first and then do only writes that cannot fail, so that an error leaves nothing half-written.
 //! Their work is bounded (see `scripts/state.lua`), so that none holds the server for more than a few milliseconds.
 //!
@@ -40,6 +41,12 @@
 //! The names are those of redis-py's URLs. The server's certificate must be for the host name or address in the URL. A user needs
 //! `+@read +@write +@scripting +@connection +info` on `~{namespace/*`, and `+config|get` where the tier is to be seen. What trying again
 //! can't cure (a wrong password, a certificate that nobody trusted has signed or that is for another name) is `Denied` at once.
+//!
+//! # Epochs
+//!
+//! A home's epoch is told by `master_replid`, which is another after each restart and promotion of a server (and when a server gets
+//! its first replica). Transactions that began before lose once, and change streams end with `Compacted`, whether
+//! or not anything was lost.
 //!
 //! # Sentinels
 //!
@@ -91,6 +98,7 @@ mod address;
 mod cluster;
 mod commit;
 mod dial;
+mod epoch;
 mod failure;
 mod keys;
 mod link;

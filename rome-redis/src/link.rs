@@ -14,12 +14,14 @@
 use crate::address::{Host, Topology};
 use crate::cluster::Cluster;
 use crate::dial::{Dialer, Open};
+use crate::epoch::{EPOCH_FIELD, History};
 use crate::failure::{Failure, unavailable};
 use crate::keys::HomeKeys;
 use crate::seat::Seat;
 use crate::sentinel::Sentinels;
 use crate::tier::Tier;
-use redis::{Cmd, Value};
+use crate::{read, scripts, server};
+use redis::{Cmd, FromRedisValue, Value};
 use rome_core::store::{Durability, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// How often an attempt loads lost scripts or takes a home over before it ends.
+const REPAIRS_MAX: usize = 3;
 
 /// How often an attempt follows a redirection, from where it is no longer believed.
 const REDIRECTS_MAX: usize = 5;
@@ -36,6 +41,8 @@ const REDIRECTS_MAX: usize = 5;
 pub(crate) enum Effect {
     /// It writes nothing.
     None,
+    /// It reads points without a script: nobody has compared the home's epoch with the connection's yet.
+    Points,
     /// It writes once, however often it arrives.
     Once,
     /// It writes each time.
@@ -47,6 +54,8 @@ pub(crate) struct Reply {
     pub value: Value,
     /// A reply was lost before this one.
     pub repeated: bool,
+    /// The history of the server that answered.
+    pub history: History,
 }
 
 /// The way to a store's servers.
@@ -121,12 +130,18 @@ impl Link {
         }
     }
 
-    /// Sends a command about a home until it is answered or the time for calls is over.
-    pub async fn call(&self, home: &HomeKeys, cmd: &Cmd, effect: Effect) -> Result<Reply, StoreError> {
+    /// Sends a command about a home until it is answered or the time for calls is over. It is made for the history of each server that it
+    /// is sent to.
+    pub async fn call(
+        &self,
+        home: &HomeKeys,
+        effect: Effect,
+        make: impl Fn(History) -> Result<Cmd, StoreError> + Sync,
+    ) -> Result<Reply, StoreError> {
         let mut patience = self.patience(effect);
         loop {
-            match self.attempt(home, cmd, effect, patience.deadline).await {
-                Ok(value) => return Ok(Reply { value, repeated: patience.lost.is_some() }),
+            match self.attempt(home, &make, effect, patience.deadline).await {
+                Ok((value, history)) => return Ok(Reply { value, repeated: patience.lost.is_some(), history }),
                 Err(failure) => patience.bear(failure).await?,
             }
         }
@@ -137,11 +152,17 @@ impl Link {
         Patience { address: &self.address, effect, deadline, pause: PAUSE_MIN, lost: None }
     }
 
-    async fn attempt(&self, home: &HomeKeys, cmd: &Cmd, effect: Effect, deadline: Instant) -> Result<Value, Failure> {
+    async fn attempt(
+        &self,
+        home: &HomeKeys,
+        make: &(impl Fn(History) -> Result<Cmd, StoreError> + Sync),
+        effect: Effect,
+        deadline: Instant,
+    ) -> Result<(Value, History), Failure> {
         let mut seat = self.in_time(deadline, self.seat(home)).await?;
         let mut asking = false;
         for _ in 0..REDIRECTS_MAX {
-            let result = self.attempt_at(&seat, cmd, effect, asking, deadline).await;
+            let result = self.attempt_at(&seat, home, make, effect, asking, deadline).await;
             match (&self.route, result) {
                 (Route::Cluster(cluster), Err(Failure::Moved(host))) => {
                     (seat, asking) = (cluster.moved(home.slot(), &host), false);
@@ -163,22 +184,28 @@ impl Link {
     async fn attempt_at(
         &self,
         seat: &Seat,
-        cmd: &Cmd,
+        home: &HomeKeys,
+        make: &(impl Fn(History) -> Result<Cmd, StoreError> + Sync),
         effect: Effect,
         asking: bool,
         deadline: Instant,
-    ) -> Result<Value, Failure> {
+    ) -> Result<(Value, History), Failure> {
         let open = self.open_seat(seat, deadline).await?;
+        let cmd = make(open.history).map_err(Failure::Refused)?;
         let until = deadline.min(Instant::now() + self.dialer.options().attempt_timeout);
-        let mut result = send(&open, cmd, effect, asking, until).await;
-        if let Err(Failure::NoScript) = result {
-            open.load_scripts(until).await?;
-            result = send(&open, cmd, effect, asking, until).await;
+        let mut result = send(&open, &cmd, effect, asking, until).await;
+        for _ in 0..REPAIRS_MAX {
+            match result {
+                Err(Failure::NoScript) => open.load_scripts(until).await?,
+                Err(Failure::TakenOver) => adopt(&open, home, asking, until).await?,
+                _ => break,
+            }
+            result = send(&open, &cmd, effect, asking, until).await;
         }
         if let Err(Failure::Replaced(_) | Failure::Moved(_)) = result {
             open.give_up();
         }
-        result
+        result.map(|value| (value, open.history))
     }
 
     async fn seat(&self, home: &HomeKeys) -> Result<Arc<Seat>, Failure> {
@@ -232,7 +259,8 @@ impl Link {
             Route::Single(_, seat) | Route::Sentinel(_, seat) => Some(seat.clone()),
             Route::Cluster(cluster) => cluster.known(home.slot()),
         };
-        seat.and_then(|seat| seat.current()).is_some_and(|current| current.address != open.address)
+        seat.and_then(|seat| seat.current())
+            .is_some_and(|current| (&current.address, current.history) != (&open.address, open.history))
     }
 
     /// Homes of one group can be waited for by one command.
@@ -244,8 +272,36 @@ impl Link {
 async fn send(open: &Open, cmd: &Cmd, effect: Effect, asking: bool, until: Instant) -> Result<Value, Failure> {
     match effect {
         Effect::None => open.send(cmd, asking, until).await,
+        Effect::Points => {
+            let value = open.send(cmd, asking, until).await?;
+            let known = open.history.epoch_of(read::plain_epoch(&value)).map_err(Failure::Refused)?;
+            known.map(|_| value).ok_or(Failure::TakenOver)
+        }
         Effect::Once | Effect::EachTime => open.send_commit(cmd, asking, until).await,
     }
+}
+
+/// Takes a home over into the history of a connection, if the server is still in it.
+async fn adopt(open: &Open, home: &HomeKeys, asking: bool, until: Instant) -> Result<(), Failure> {
+    let mut ask = Cmd::new();
+    ask.arg("HGET").arg(&home.data().0).arg(EPOCH_FIELD);
+    let Value::BulkString(field) = open.send(&ask, asking, until).await? else { return Ok(()) };
+    // Asked after the field was seen: whoever wrote it had asked before.
+    let mut ask = Cmd::new();
+    ask.arg("INFO").arg("replication");
+    let info = String::from_redis_value(open.send(&ask, false, until).await?);
+    let info = info.map_err(|error| Failure::NotRun(error.to_string()))?;
+    if History::of(server::history(&info)) != open.history {
+        open.give_up();
+        return Err(Failure::Replaced("its history has changed".to_owned()));
+    }
+    if let Some(next) = open.history.adopt(&field).map_err(Failure::Refused)? {
+        let mut adopt = scripts::ADOPT.call(&[home.data()], 2, 64);
+        adopt.arg(&field).arg(&next[..]);
+        open.send(&adopt, asking, until).await?;
+        tracing::info!(address = open.address, "a home begins another epoch");
+    }
+    Ok(())
 }
 
 /// How a call bears failed attempts: the table in the module's text.
@@ -262,6 +318,8 @@ impl Patience<'_> {
     /// Returns when it is time for another attempt, or the error that ends the call.
     async fn bear(&mut self, failure: Failure) -> Result<(), StoreError> {
         let reason = match failure {
+            // No copy of what relies on an epoch that is over takes effect any more, and the lane was asked.
+            Failure::Refused(error @ StoreError::EpochChanged) => return Err(error),
             Failure::Refused(error) => {
                 return Err(match &self.lost {
                     Some(reason) if self.effect == Effect::Once => self.undetermined(format!("{reason}; then {error}")),

@@ -9,7 +9,7 @@ use crate::{commit, read};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use rome_core::store::rules::{check_commit, check_read};
+use rome_core::store::rules::{check_commit, check_epoch, check_read};
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, Durability, HomeId, Read, ReadOutcome, ReadRequest, ReadResponse, Store,
     StoreError, Version, WatchStream,
@@ -91,15 +91,17 @@ impl RedisStore {
 
     /// Reads points by one plain command.
     async fn read_plain(&self, keys: &HomeKeys, reads: &[Read]) -> Result<ReadResponse, StoreError> {
-        let reply = self.link.call(keys, &read::plain(keys, reads), Effect::None).await?;
-        read::plain_response(reads, reply.value)
+        let reply = self.link.call(keys, Effect::Points, |_| Ok(read::plain(keys, reads))).await?;
+        read::plain_response(reads, reply.value, reply.history)
     }
 
     async fn read_whole(&self, keys: &HomeKeys, request: &ReadRequest) -> Result<ReadOutcome, StoreError> {
         if read::is_plain(request) {
-            return self.read_plain(keys, &request.reads).await.map(ReadOutcome::Answer);
+            let response = self.read_plain(keys, &request.reads).await?;
+            check_epoch(request.epoch, response.epoch)?;
+            return Ok(ReadOutcome::Answer(response));
         }
-        let reply = self.link.call(keys, &read::script(keys, request)?, Effect::None).await?;
+        let reply = self.link.call(keys, Effect::None, |history| read::script(keys, request, history)).await?;
         read::script_outcome(&request.reads, reply.value)
     }
 
@@ -108,14 +110,16 @@ impl RedisStore {
         let mut whole: Option<ReadResponse> = None;
         for piece in request.reads.chunks(READS_MAX) {
             let guards = if whole.is_none() { request.guards.clone() } else { Vec::new() };
-            let piece = ReadRequest { reads: piece.to_vec(), at: None, guards, limits: request.limits };
+            let piece = ReadRequest { reads: piece.to_vec(), guards, ..*request };
             let answer = match self.read_whole(keys, &piece).await? {
                 ReadOutcome::Answer(answer) => answer,
                 conflict => return Ok(Some(conflict)),
             };
             match &mut whole {
                 None => whole = Some(answer),
-                Some(whole) if whole.snapshot == answer.snapshot => whole.results.extend(answer.results),
+                Some(whole) if (whole.snapshot, whole.epoch) == (answer.snapshot, answer.epoch) => {
+                    whole.results.extend(answer.results)
+                }
                 Some(_) => return Ok(None),
             }
         }
@@ -170,13 +174,13 @@ impl Store for RedisStore {
         check_commit(&commit, &self.capabilities)?;
         let replicated = matches!(self.capabilities.durability, Durability::Replicated(_));
         let keys = self.keys(home);
-        let cmd = commit::script(&keys, &commit, self.stream_len, replicated)?;
         let effect = match &commit.ticket {
             Some(_) => Effect::Once,
             None if commit.writes.is_empty() && commit.changes.is_empty() => Effect::None,
             None => Effect::EachTime,
         };
-        let reply = self.link.call(&keys, &cmd, effect).await?;
+        let make = |history| commit::script(&keys, &commit, self.stream_len, replicated, history);
+        let reply = self.link.call(&keys, effect, make).await?;
         match commit::outcome(&reply.value) {
             // The lane moved on after a lost reply: that attempt may have committed before.
             Err(StoreError::LaneClosed) if reply.repeated => Err(StoreError::Undetermined {
@@ -190,8 +194,15 @@ impl Store for RedisStore {
     async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
         let keys = self.keys(home);
         // Also where the cursor is given, so that an unreachable server is an error of this call.
-        let now = self.read_plain(&keys, &[]).await?.snapshot;
-        let watcher = Watcher::new(self.link.clone(), self.hubs.of(&keys), keys, &stream, after.unwrap_or(now));
+        let now = self.read_plain(&keys, &[]).await?;
+        let watcher = Watcher::new(
+            self.link.clone(),
+            self.hubs.of(&keys),
+            keys,
+            &stream,
+            now.epoch,
+            after.unwrap_or(now.snapshot),
+        );
         Ok(futures::stream::unfold(watcher, Watcher::next).boxed())
     }
 }

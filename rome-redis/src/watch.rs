@@ -6,20 +6,22 @@
 //!
 //! **No gap goes unnoticed**, whichever way an event came: each entry names the version of the event before it in its stream. The
 //! next event above a cursor is the true next one if and only if its predecessor is not above the cursor; otherwise events between
-//! were trimmed, and the watch ends with `Compacted`. So does a cursor above the home's version: the server lost data.
+//! were trimmed, and the watch ends with `Compacted`. So does one whose home begins another epoch, or whose cursor is above the home's
+//! version: the server lost data.
 //!
 //! The hub is interrupted by `CLIENT UNBLOCK` when a watch begins on a stream that it does not follow yet.
 
+use crate::epoch::History;
 use crate::failure::Failure;
 use crate::keys::{HomeKeys, RedisKey};
 use crate::link::{Effect, Link};
-use crate::read::{decode_version, unexpected_reply};
+use crate::read::{decode_state, unexpected_reply};
 use crate::scripts;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
-use rome_core::store::{StoreError, Version, WatchEvent};
+use rome_core::store::{Epoch, StoreError, Version, WatchEvent};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -229,8 +231,8 @@ async fn wait(
         () = followed.added.notified() => UNBLOCK_ATTEMPTS,
     };
     while attempts > 0 {
-        let unblock = redis::cmd("CLIENT").arg("UNBLOCK").arg(id).take();
-        link.call(home, &unblock, Effect::None).await.map_err(|error| error.to_string())?;
+        let unblock = |_| Ok(redis::cmd("CLIENT").arg("UNBLOCK").arg(id).take());
+        link.call(home, Effect::None, unblock).await.map_err(|error| error.to_string())?;
         if let Ok(reply) = timeout(UNBLOCK_PAUSE, &mut reply).await {
             return settled(reply);
         }
@@ -289,6 +291,8 @@ pub(crate) struct Watcher {
     home: HomeKeys,
     /// The home's data and meta data and the stream, as `scripts/watch.lua` takes them.
     keys: [RedisKey; 3],
+    /// The home's epoch, to which the cursor belongs.
+    epoch: Epoch,
     /// The version of the last event taken.
     cursor: Version,
     fetched: VecDeque<WatchEvent>,
@@ -300,12 +304,13 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// A watch of the events of a stream above `cursor`.
-    pub fn new(link: Arc<Link>, hub: Arc<Hub>, home: HomeKeys, stream: &[u8], cursor: Version) -> Self {
+    pub fn new(link: Arc<Link>, hub: Arc<Hub>, home: HomeKeys, stream: &[u8], epoch: Epoch, cursor: Version) -> Self {
         Self {
             link,
             hub,
             keys: [home.data(), home.meta(), home.stream(stream)],
             home,
+            epoch,
             cursor,
             fetched: VecDeque::new(),
             channel: None,
@@ -377,13 +382,17 @@ impl Watcher {
     }
 
     async fn fetch(&self) -> Result<Vec<Event>, StoreError> {
-        let mut cmd = scripts::WATCH.call(&self.keys, 2, 32);
-        cmd.arg(self.cursor).arg(PAGE_LEN);
-        let reply = self.link.call(&self.home, &cmd, Effect::None).await?;
-        let Some((Value::BulkString(version), Value::Array(entries))) = pair(reply.value) else {
+        let make = |history: History| {
+            let mut cmd = scripts::WATCH.call(&self.keys, 3, 48);
+            cmd.arg(self.cursor).arg(PAGE_LEN).arg(history.argument());
+            Ok(cmd)
+        };
+        let reply = self.link.call(&self.home, Effect::None, make).await?;
+        let Some((Value::BulkString(state), Value::Array(entries))) = pair(reply.value) else {
             return Err(unexpected_reply());
         };
-        if decode_version(&version)? < self.cursor {
+        let (version, epoch) = decode_state(&state)?;
+        if version < self.cursor || epoch != self.epoch {
             return Err(StoreError::Compacted);
         }
         entries.into_iter().map(decode_event).collect()

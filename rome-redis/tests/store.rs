@@ -262,7 +262,7 @@ async fn lanes_follow_their_table() {
     let store = place.store().await;
     let commit = async |sequence, guards| {
         let ticket = Some(LaneTicket { client: u128::MAX - 1, lane: 7, sequence });
-        store.commit(&home(), Commit { writes: vec![put(key(1, "a"), "")], guards, ticket, changes: vec![] }).await
+        store.commit(&home(), Commit { writes: vec![put(key(1, "a"), "")], guards, ticket, ..Commit::default() }).await
     };
     assert!(matches!(commit(2, vec![]).await, Err(StoreError::LaneClosed)));
     assert_eq!(commit(1, vec![]).await.unwrap(), CommitOutcome::Committed { version: 1 });
@@ -324,7 +324,7 @@ async fn damaged_data_is_reported_and_left_alone() {
     let _: () = query(&mut raw, &["DEL", &order]).await;
     assert!(matches!(store.commit(&home(), unguarded).await, Err(StoreError::Corrupt(_))));
     let fields: u64 = query(&mut raw, &["HLEN", &data]).await;
-    assert_eq!(fields, 1, "nothing but the version");
+    assert_eq!(fields, 2, "nothing but the version and the epoch");
 }
 
 #[tokio::test]

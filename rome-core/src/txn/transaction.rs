@@ -7,7 +7,7 @@ use super::overlay::{covered_range, overlay_range};
 use crate::catalog::{TableId, schema_version_key};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
-    Commit, CommitOutcome, Entry, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, Version,
+    Commit, CommitOutcome, Entry, Epoch, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, Version,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub struct Txn {
     guards: GuardList,
     /// The version of the first read; the version of all reads where the store has snapshots.
     snapshot: Option<Version>,
+    /// The epoch of the first read, and so of all others and of the commit.
+    epoch: Option<Epoch>,
     newest: Version,
     trips: RoundTrips,
     validate: bool,
@@ -50,6 +52,7 @@ impl Txn {
             writes: WriteBuffer::default(),
             guards: GuardList::default(),
             snapshot: None,
+            epoch: None,
             newest: 0,
             trips: RoundTrips::default(),
             validate: false,
@@ -199,7 +202,7 @@ impl Txn {
         let most = self.most_guards();
         let mut relied = if consistent { self.guards.of_reads(self.newest, most) } else { Guards::default() };
         self.trips.reads += 1;
-        let request = ReadRequest { reads, at, guards: relied.take(), limits };
+        let request = ReadRequest { reads, at, guards: relied.take(), epoch: self.epoch, limits };
         // The request is needed afterwards to note what was covered; the store takes it by value.
         let covered = request.reads.clone();
         let response = match self.client.store().read(self.client.home(), request).await? {
@@ -210,6 +213,7 @@ impl Txn {
             self.guards.rebase(response.snapshot);
         }
         self.snapshot.get_or_insert(response.snapshot);
+        self.epoch.get_or_insert(response.epoch);
         self.newest = self.newest.max(response.snapshot);
         let mut results = response.results;
         if results.len() != covered.len() {
@@ -382,7 +386,8 @@ impl Txn {
             .with_hint("Split the transaction into smaller ones."));
         }
         self.trips.commits += 1;
-        let commit = Commit { guards: relied.take(), writes: self.writes.into_writes(), ..Commit::default() };
+        let (guards, writes) = (relied.take(), self.writes.into_writes());
+        let commit = Commit { guards, writes, epoch: self.epoch, ..Commit::default() };
         match self.client.commit(commit).await? {
             CommitOutcome::Committed { .. } => Ok(self.trips),
             CommitOutcome::Conflict { guard } => Err(relied.failure(guard)),

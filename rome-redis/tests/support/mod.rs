@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod load;
 pub mod proxy;
+pub mod sentinel;
 
 use redis::aio::MultiplexedConnection;
 use rome_redis::RedisStore;
@@ -102,8 +103,12 @@ impl Server {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             // A connection of its own each time: a server that changes its role closes them.
-            let mut connection = raw(&self.url()).await;
-            let info: redis::RedisResult<String> = redis::cmd("INFO").query_async(&mut connection).await;
+            let info = async {
+                let client = redis::Client::open(self.url())?;
+                let mut connection = client.get_multiplexed_async_connection().await?;
+                redis::cmd("INFO").query_async::<String>(&mut connection).await
+            };
+            let info = info.await;
             if info.as_ref().is_ok_and(|info| info.contains(text)) {
                 return;
             }
@@ -117,6 +122,11 @@ impl Server {
         let signal = if frozen { "-STOP" } else { "-CONT" };
         let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Where the server keeps its files.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
     }
 
     /// Kills the server as a crash would.
