@@ -371,7 +371,7 @@ impl From<StoreError> for Error {
         let state = match &error {
             StoreError::Unavailable { .. } => SqlState::CONNECTION_FAILURE,
             StoreError::Undetermined { .. } => SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
-            StoreError::LaneClosed => SqlState::SERIALIZATION_FAILURE,
+            StoreError::LaneClosed | StoreError::EpochChanged => SqlState::SERIALIZATION_FAILURE,
             StoreError::TooLarge { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,
             StoreError::Invalid(_) => SqlState::INTERNAL_ERROR,
             StoreError::SnapshotTooOld(_) | StoreError::Compacted => SqlState::SNAPSHOT_TOO_OLD,

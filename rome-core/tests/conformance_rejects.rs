@@ -88,6 +88,35 @@ async fn lengths(inner: &MemoryStore, home: &HomeId, reads: Vec<Read>) -> Result
     }
 }
 
+/// Versions are compared whatever has come between.
+#[tokio::test]
+async fn epochs_that_are_ignored_are_rejected() {
+    #[derive(Debug)]
+    struct IgnoresEpochs;
+    #[async_trait]
+    impl Fault for IgnoresEpochs {
+        async fn read(
+            &self,
+            inner: &MemoryStore,
+            home: &HomeId,
+            request: ReadRequest,
+        ) -> Result<ReadOutcome, StoreError> {
+            inner.read(home, ReadRequest { epoch: None, ..request }).await
+        }
+
+        async fn commit(
+            &self,
+            inner: &MemoryStore,
+            home: &HomeId,
+            commit: Commit,
+        ) -> Result<CommitOutcome, StoreError> {
+            inner.commit(home, Commit { epoch: None, ..commit }).await
+        }
+    }
+    let rules = ["a_read_names_its_epoch_and_keeps_to_it", "a_commit_of_another_epoch_writes_nothing"];
+    rejects(IgnoresEpochs, &rules).await;
+}
+
 /// A range guard that looks at versions only, as an engine without tombstones does.
 #[tokio::test]
 async fn range_guards_that_ignore_deletes_are_rejected() {

@@ -42,6 +42,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::LaneClosed
+            | StoreError::EpochChanged
             | StoreError::Undetermined { .. }
             | StoreError::Corrupt(_)
             | StoreError::Invalid(_) => Self::Refused(error),
@@ -120,7 +121,9 @@ impl<'t> Batch<'t> {
 
     /// Everything that can be refused comes before the first write.
     fn attempt(&mut self, name: &[u8], row: &mut HomeRow, commit: &Commit) -> Result<CommitOutcome, Failure> {
-        let view = View::new(&self.entries, &self.state, *row, usize::MAX);
+        let epoch = layout::epoch(&self.state)?;
+        rules::check_epoch(commit.epoch, epoch)?;
+        let view = View::new(&self.entries, &self.state, *row, epoch, usize::MAX);
         if let Some(guard) = view.first_failed(&commit.guards)? {
             return Ok(CommitOutcome::Conflict { guard });
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
+use futures::StreamExt;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 use rome_core::store::{LaneTicket, Read, Write};
@@ -24,6 +25,10 @@ impl SmallDisk {
     }
 
     fn store(&self) -> EmbeddedStore {
+        self.store_with(Durability::Fsync)
+    }
+
+    fn store_with(&self, durability: Durability) -> EmbeddedStore {
         let disk = self.clone();
         let opener = move || {
             let database = Database::builder()
@@ -32,7 +37,7 @@ impl SmallDisk {
             prepare(&database, "disk".as_ref())?;
             Ok(database)
         };
-        EmbeddedStore::start("disk".as_ref(), Box::new(opener), Durability::Fsync).unwrap()
+        EmbeddedStore::start("disk".as_ref(), Box::new(opener), durability).unwrap()
     }
 }
 
@@ -107,6 +112,35 @@ async fn a_full_disk_is_named_and_room_heals_it() {
     }
     assert!(!has(&store, stored).await, "a refused commit wrote something");
     assert!(has(&store, stored + 1).await);
+}
+
+#[tokio::test]
+async fn what_a_failing_disk_may_have_lost_is_another_epochs() {
+    for durability in [Durability::Fsync, Durability::Async] {
+        let disk = SmallDisk::new(64 << 20);
+        let store = disk.store_with(durability);
+        let home = HomeId::new("h");
+        store.commit(&home, put(1)).await.unwrap();
+        let ReadOutcome::Answer(before) = store.read(&home, ReadRequest::default()).await.unwrap() else {
+            panic!("a conflict")
+        };
+        let mut watch = store.watch(&home, Bytes::from_static(b"s"), None).await.unwrap();
+        disk.0.lock().fails = true;
+        // On the lazy tier the failure may show with a later commit only.
+        while store.commit(&home, put(2)).await.is_ok() {}
+        disk.0.lock().fails = false;
+        let guarded = Commit { epoch: Some(before.epoch), ..put(3) };
+        let outcome = store.commit(&home, guarded).await;
+        if durability == Durability::Fsync {
+            assert!(
+                matches!(outcome, Ok(CommitOutcome::Committed { .. })),
+                "nothing acknowledged was lost: {outcome:?}"
+            );
+        } else {
+            assert!(matches!(outcome, Err(StoreError::EpochChanged)), "{outcome:?}");
+            assert!(matches!(watch.next().await, Some(Err(StoreError::Compacted | StoreError::Unavailable { .. }))));
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! | `rome` | `format` | the format's number as text |
 //! | `state` | `n` | number of homes u32 |
 //! | `state` | `h`, home name | home number u32, version u64 |
+//! | `state` | `e` | epoch u64; absent until the first restore |
 //! | `state` | `s`, home number, space | version u64 of the last commit that wrote or deleted there |
 //! | `entries` | home number, key | version u64, value |
 //! | `streams` | home number, stream | number of kept events u64, version u64 of the newest trimmed event |
@@ -13,8 +14,9 @@
 //! Homes are numbered in the order of their first commit and never removed. What each commit changes beside its own entries is one small table, so
 //! that a commit writes few pages.
 
-use redb::TableDefinition;
-use rome_core::store::{KeyRange, SPACE_LEN, StoreError, Version};
+use crate::error;
+use redb::{ReadableTable, TableDefinition};
+use rome_core::store::{Epoch, KeyRange, SPACE_LEN, StoreError, Version};
 
 /// A table of byte strings.
 pub(crate) type Bytes2 = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -32,6 +34,17 @@ pub(crate) const FORMAT: &[u8] = b"2";
 
 /// The key of the number of homes in [`STATE`].
 pub(crate) const HOMES_KEY: &[u8] = b"n";
+
+/// The key of the epoch in [`STATE`].
+pub(crate) const EPOCH_KEY: &[u8] = b"e";
+
+/// The epoch of all homes.
+pub(crate) fn epoch(state: &impl ReadableTable<&'static [u8], &'static [u8]>) -> Result<Epoch, StoreError> {
+    match state.get(EPOCH_KEY).map_err(error::storage)? {
+        Some(epoch) => decode_u64(epoch.value(), "the epoch"),
+        None => Ok(0),
+    }
+}
 
 /// A home's row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

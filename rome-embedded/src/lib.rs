@@ -27,14 +27,15 @@ mod writer;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lanes::Lanes;
-use layout::{ENTRIES, EVENTS, FORMAT, FORMAT_KEY, META, STATE, STREAMS};
+use layout::{ENTRIES, EPOCH_KEY, EVENTS, FORMAT, FORMAT_KEY, META, STATE, STREAMS};
 use redb::{Database, ReadableTable, TableHandle};
 use rome_core::store::{
-    Capabilities, Commit, CommitOutcome, Durability, HomeId, ReadOutcome, ReadRequest, Store, StoreError, Version,
-    WatchStream, rules,
+    Capabilities, Commit, CommitOutcome, Durability, Epoch, HomeId, ReadOutcome, ReadRequest, Store, StoreError,
+    Version, WatchStream, rules,
 };
 use shared::{Shared, Snapshot, guarded};
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -79,6 +80,16 @@ impl EmbeddedStore {
     /// As [`Self::open`].
     pub fn open_async(path: &Path) -> Result<Self, StoreError> {
         Self::open_with(path, Durability::Async)
+    }
+
+    /// Begins another epoch in a file that nobody has open, and returns it. Do this to a file that was restored from a backup before opening it:
+    /// it lacks commits that others have seen, and will issue their versions again. Whatever was read and kept in the lost
+    /// time is then refused ([`StoreError::EpochChanged`]).
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn begin_epoch(path: &Path) -> Result<Epoch, StoreError> {
+        begin_epoch_of(&open_file(path)?)
     }
 
     fn open_with(path: &Path, durability: Durability) -> Result<Self, StoreError> {
@@ -129,6 +140,20 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
         let database = builder.create(path).map_err(|error| error::opening(path, error))?;
         prepare(&database, path)?;
         Ok(database)
+    })
+}
+
+/// Begins another epoch, durably.
+fn begin_epoch_of(database: &Database) -> Result<Epoch, StoreError> {
+    // Seeded at random by the standard library; zero is the first epoch of every file.
+    let epoch = RandomState::new().build_hasher().finish().max(1);
+    guarded(|| {
+        let transaction = database.begin_write().map_err(error::transaction)?;
+        let mut state = transaction.open_table(STATE).map_err(error::table)?;
+        state.insert(EPOCH_KEY, epoch.to_be_bytes().as_slice()).map_err(error::storage)?;
+        drop(state);
+        transaction.commit().map_err(error::commit)?;
+        Ok(epoch)
     })
 }
 
@@ -214,10 +239,11 @@ impl Store for EmbeddedStore {
     }
 
     async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
+        let snapshot = self.shared.snapshot()?;
         let cursor = match after {
             Some(cursor) => cursor,
-            None => guarded(|| Ok(self.shared.snapshot()?.home(home)?.map_or(0, |row| row.version)))?,
+            None => guarded(|| Ok::<_, StoreError>(snapshot.home(home)?.map_or(0, |row| row.version)))?,
         };
-        Ok(watch::watch(&self.shared, home, stream, cursor))
+        Ok(watch::watch(&self.shared, home, stream, snapshot.epoch, cursor))
     }
 }

@@ -5,12 +5,12 @@
 //! microseconds once for each batch instead of once for each read.
 
 use crate::error;
-use crate::layout::{ENTRIES, EVENTS, HomeRow, STATE, STREAMS, home_key};
+use crate::layout::{self, ENTRIES, EVENTS, HomeRow, STATE, STREAMS, home_key};
 use crate::view::{Stop, View};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadOnlyTable, ReadableDatabase};
-use rome_core::store::{HomeId, ReadOutcome, ReadRequest, StoreError};
+use rome_core::store::{Epoch, HomeId, ReadOutcome, ReadRequest, StoreError};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -20,6 +20,7 @@ type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// The state after some batch.
 pub(crate) struct Snapshot {
+    pub epoch: Epoch,
     state: Rows,
     entries: Rows,
     pub streams: Rows,
@@ -30,7 +31,9 @@ impl Snapshot {
     pub fn of(database: &Database) -> Result<Self, StoreError> {
         let transaction = database.begin_read().map_err(error::transaction)?;
         let open = |table| transaction.open_table(table).map_err(error::table);
-        Ok(Self { state: open(STATE)?, entries: open(ENTRIES)?, streams: open(STREAMS)?, events: open(EVENTS)? })
+        let state = open(STATE)?;
+        let epoch = layout::epoch(&state)?;
+        Ok(Self { epoch, state, entries: open(ENTRIES)?, streams: open(STREAMS)?, events: open(EVENTS)? })
     }
 
     /// A home's row; `None` before its first commit.
@@ -45,7 +48,7 @@ impl Snapshot {
         // No home has this number, so that nothing is found in it.
         let unborn = HomeRow { number: u32::MAX, version: 0 };
         let home = self.home(home)?.unwrap_or(unborn);
-        View::new(&self.entries, &self.state, home, allowance).read(request)
+        View::new(&self.entries, &self.state, home, self.epoch, allowance).read(request)
     }
 }
 

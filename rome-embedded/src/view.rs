@@ -7,7 +7,7 @@ use bytes::Bytes;
 use redb::{AccessGuard, ReadableTable, StorageError};
 use rome_core::store::rules::{self, Budget};
 use rome_core::store::{
-    Entry, Guard, KeyRange, Read, ReadOutcome, ReadRequest, ReadResponse, ReadResult, StoreError, Version,
+    Entry, Epoch, Guard, KeyRange, Read, ReadOutcome, ReadRequest, ReadResponse, ReadResult, StoreError, Version,
 };
 use std::cell::Cell;
 
@@ -36,16 +36,18 @@ pub(crate) struct View<'a, T> {
     entries: &'a T,
     state: &'a T,
     home: HomeRow,
+    epoch: Epoch,
     allowance: Cell<usize>,
 }
 
 impl<'a, T: ReadableTable<&'static [u8], &'static [u8]>> View<'a, T> {
     /// `allowance`: how many entries may be looked at before [`Stop::Exhausted`].
-    pub fn new(entries: &'a T, state: &'a T, home: HomeRow, allowance: usize) -> Self {
-        Self { entries, state, home, allowance: Cell::new(allowance) }
+    pub fn new(entries: &'a T, state: &'a T, home: HomeRow, epoch: Epoch, allowance: usize) -> Self {
+        Self { entries, state, home, epoch, allowance: Cell::new(allowance) }
     }
 
     pub fn read(&self, request: &ReadRequest) -> Result<ReadOutcome, Stop> {
+        rules::check_epoch(request.epoch, self.epoch)?;
         if let Some(guard) = self.first_failed(&request.guards)? {
             return Ok(ReadOutcome::Conflict { guard });
         }
@@ -61,7 +63,7 @@ impl<'a, T: ReadableTable<&'static [u8], &'static [u8]>> View<'a, T> {
                 }
             });
         }
-        Ok(ReadOutcome::Answer(ReadResponse { snapshot: self.home.version, results }))
+        Ok(ReadOutcome::Answer(ReadResponse { snapshot: self.home.version, epoch: self.epoch, results }))
     }
 
     /// The index of the first guard that does not hold.

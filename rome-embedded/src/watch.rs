@@ -5,7 +5,7 @@ use crate::layout::{self, StreamRow};
 use crate::shared::{Shared, guarded};
 use bytes::Bytes;
 use futures::StreamExt;
-use rome_core::store::{HomeId, StoreError, Version, WatchEvent, WatchStream};
+use rome_core::store::{Epoch, HomeId, StoreError, Version, WatchEvent, WatchStream};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
@@ -19,17 +19,19 @@ struct Watcher {
     wakes: Arc<Notify>,
     home: HomeId,
     stream: Bytes,
+    epoch: Epoch,
     cursor: Version,
     fetched: VecDeque<WatchEvent>,
     ended: bool,
 }
 
-pub(crate) fn watch(shared: &Arc<Shared>, home: &HomeId, stream: Bytes, cursor: Version) -> WatchStream {
+pub(crate) fn watch(shared: &Arc<Shared>, home: &HomeId, stream: Bytes, epoch: Epoch, cursor: Version) -> WatchStream {
     let watcher = Watcher {
         shared: Arc::downgrade(shared),
         wakes: shared.wakes(home, &stream),
         home: home.clone(),
         stream,
+        epoch,
         cursor,
         fetched: VecDeque::new(),
         ended: false,
@@ -66,6 +68,9 @@ impl Watcher {
             return Err(error::unavailable("the store was closed".into()));
         };
         let snapshot = shared.snapshot()?;
+        if snapshot.epoch != self.epoch {
+            return Err(StoreError::Compacted);
+        }
         let Some(home) = snapshot.home(&self.home)? else {
             return Ok(());
         };

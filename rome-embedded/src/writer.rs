@@ -143,6 +143,10 @@ impl Writer {
             Some(database) => database,
             closed => {
                 let database = (self.opener)()?;
+                if self.durability != Durability::Fsync {
+                    // The file may lack what was acknowledged and not yet flushed, and its versions will be issued again.
+                    crate::begin_epoch_of(&database)?;
+                }
                 self.shared.publish(Snapshot::of(&database));
                 closed.insert(database)
             }

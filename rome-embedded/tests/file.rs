@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use futures::StreamExt;
 use rome_core::store::{
-    Change, Commit, CommitOutcome, HomeId, KeyRange, LaneTicket, Read, ReadOutcome, ReadRequest, ReadResult, Store,
-    StoreError, Write,
+    Change, Commit, CommitOutcome, Guard, HomeId, KeyRange, LaneTicket, Read, ReadOutcome, ReadRequest, ReadResult,
+    Store, StoreError, Write,
 };
 use rome_embedded::{EVENTS_KEPT, EmbeddedStore};
 use std::path::Path;
@@ -33,6 +33,38 @@ async fn all(store: &EmbeddedStore) -> ReadResult {
         ReadOutcome::Answer(mut response) => response.results.remove(0),
         conflict => panic!("{conflict:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_restored_file_begins_another_epoch() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, backup) = (directory.path().join("store"), directory.path().join("backup"));
+    let epoch = async |store: &EmbeddedStore| match store.read(&home(), ReadRequest::default()).await.unwrap() {
+        ReadOutcome::Answer(response) => response.epoch,
+        conflict => panic!("{conflict:?}"),
+    };
+    let store = EmbeddedStore::open(&path).unwrap();
+    store.commit(&home(), put(1, "kept")).await.unwrap();
+    drop(store);
+    std::fs::copy(&path, &backup).unwrap();
+    let store = EmbeddedStore::open(&path).unwrap();
+    let read_in = epoch(&store).await;
+    let lost = store.commit(&home(), put(2, "lost")).await.unwrap();
+    drop(store);
+    std::fs::copy(&backup, &path).unwrap();
+    let begun = EmbeddedStore::begin_epoch(&path).unwrap();
+    let store = EmbeddedStore::open(&path).unwrap();
+    assert_eq!(epoch(&store).await, begun);
+    assert_eq!(store.commit(&home(), put(2, "other")).await.unwrap(), lost, "the same version, for another content");
+    let CommitOutcome::Committed { version } = lost else { panic!("{lost:?}") };
+    let guards = vec![Guard::Version { key: key(2), version }];
+    let stale = Commit { guards: guards.clone(), epoch: Some(read_in), ..put(3, "") };
+    let refused = store.commit(&home(), stale).await;
+    assert!(matches!(refused, Err(StoreError::EpochChanged)), "{refused:?}");
+    let fresh = Commit { guards, epoch: Some(begun), ..put(3, "") };
+    assert!(matches!(store.commit(&home(), fresh).await, Ok(CommitOutcome::Committed { .. })));
+    drop(store);
+    assert_ne!(EmbeddedStore::begin_epoch(&path).unwrap(), begun);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use crate::errors::{Failure, no_space};
 use crate::guard::{compile, oldest_range};
 use crate::keyspace::Keyspace;
 use crate::lane::{Found, Lane, Recorded};
-use crate::limits::{CAPABILITIES, OPERATION_BYTES, check_request_bytes, key_bytes};
+use crate::limits::{CAPABILITIES, EPOCH, OPERATION_BYTES, check_request_bytes, key_bytes};
 use crate::read::first_failing;
 use crate::tree::{Parts, Reply, Tree};
 use etcd_client::{Txn, TxnOp};
@@ -52,6 +52,7 @@ pub(crate) async fn commit(
     commit: &Commit,
 ) -> Result<CommitOutcome, StoreError> {
     rules::check_commit(commit, &CAPABILITIES)?;
+    rules::check_epoch(commit.epoch, EPOCH)?;
     let lane = commit.ticket.map(|ticket| Lane::new(keys, ticket));
     let attempt = Attempt { connection, keys, commit, lane };
     let mut held = counters.hold(keys, &commit.writes).await;

@@ -7,7 +7,7 @@
 //! or a comparison and an operation for a counter.
 
 use crate::keyspace::Keyspace;
-use rome_core::store::{Capabilities, Durability, StoreError};
+use rome_core::store::{Capabilities, Durability, Epoch, StoreError};
 
 /// Operations in one transaction, at etcd's default of `--max-txn-ops`.
 pub(crate) const TXN_OPERATIONS: usize = 128;
@@ -22,6 +22,10 @@ const COMMIT_BYTES: usize = 1280 * 1024;
 const REQUEST_BYTES: usize = 1536 * 1024 - 4096;
 /// What the encoding adds to each operation or comparison: tags, lengths, revisions.
 pub(crate) const OPERATION_BYTES: usize = 32;
+
+/// Revisions of a cluster only rise, whichever members it loses. (A restore keeps them rising with `etcdutl snapshot restore
+/// --bump-revision`.)
+pub(crate) const EPOCH: Epoch = 0;
 
 /// What this engine can do.
 pub(crate) const CAPABILITIES: Capabilities = Capabilities {

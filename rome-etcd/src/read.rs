@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::errors::Failure;
 use crate::guard::{holds, probes, revision};
 use crate::keyspace::{Interval, Keyspace};
-use crate::limits::CAPABILITIES;
+use crate::limits::{CAPABILITIES, EPOCH};
 use crate::page::PageSizes;
 use crate::state::{Get, State, read_state};
 use bytes::Bytes;
@@ -64,6 +64,7 @@ pub(crate) async fn read(
     request: &ReadRequest,
 ) -> Result<ReadOutcome, StoreError> {
     rules::check_read(request, &CAPABILITIES)?;
+    rules::check_epoch(request.epoch, EPOCH)?;
     let probes: Vec<_> = request.guards.iter().map(|guard| probes(keys, guard)).collect();
     let reads: Vec<_> = request.reads.iter().map(|read| compile(pages, keys, read, request.limits)).collect();
     let mut gets: Vec<_> = probes.iter().flatten().chain(reads.iter().flatten()).cloned().collect();
@@ -82,7 +83,7 @@ pub(crate) async fn read(
     });
     let results = results.collect();
     let snapshot = request.at.unwrap_or(u64::try_from(state.revision).unwrap_or_default());
-    Ok(ReadOutcome::Answer(ReadResponse { snapshot, results }))
+    Ok(ReadOutcome::Answer(ReadResponse { snapshot, epoch: EPOCH, results }))
 }
 
 async fn read_snapshot(connection: &Connection, gets: Vec<Get>, at: Option<Version>) -> Result<State, StoreError> {

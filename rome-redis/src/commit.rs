@@ -1,5 +1,6 @@
 //! Commits as calls of `scripts/commit.lua`, and their replies.
 
+use crate::epoch::{self, History};
 use crate::keys::HomeKeys;
 use crate::read::{Orders, append_guards, unexpected_reply};
 use crate::scripts;
@@ -7,8 +8,15 @@ use redis::{Cmd, Value};
 use rome_core::store::rules::{size_bytes, space_of};
 use rome_core::store::{Commit, CommitOutcome, LaneTicket, StoreError, Write};
 
-/// The call of the script for a commit whose streams keep about `stream_len` events.
-pub(crate) fn script(keys: &HomeKeys, commit: &Commit, stream_len: usize) -> Result<Cmd, StoreError> {
+/// The call of the script for a commit whose streams keep about `stream_len` events. Where `rewrite`, an outcome that is found in
+/// the lane is written there once more. The server is in this history.
+pub(crate) fn script(
+    keys: &HomeKeys,
+    commit: &Commit,
+    stream_len: usize,
+    rewrite: bool,
+    history: History,
+) -> Result<Cmd, StoreError> {
     let mut orders = Orders::new(3);
     orders.add_guards(&commit.guards)?;
     for write in &commit.writes {
@@ -20,7 +28,7 @@ pub(crate) fn script(keys: &HomeKeys, commit: &Commit, stream_len: usize) -> Res
     touched.extend(commit.changes.iter().map(|change| keys.stream(&change.stream)));
 
     let spaces = orders.spaces().to_vec();
-    let arguments = 7 + spaces.len() + 7 * commit.guards.len() + 6 * commit.writes.len() + 3 * commit.changes.len();
+    let arguments = 10 + spaces.len() + 7 * commit.guards.len() + 6 * commit.writes.len() + 3 * commit.changes.len();
     let mut cmd = scripts::COMMIT.call(&touched, arguments, 4 * arguments + size_bytes(commit));
     match &commit.ticket {
         Some(ticket) => cmd.arg(&lane_field(ticket)[..]).arg(&ticket.sequence.to_be_bytes()[..]),
@@ -28,6 +36,7 @@ pub(crate) fn script(keys: &HomeKeys, commit: &Commit, stream_len: usize) -> Res
     };
     cmd.arg(stream_len).arg(spaces.len());
     cmd.arg(commit.guards.len()).arg(commit.writes.len()).arg(commit.changes.len());
+    cmd.arg(if rewrite { "1" } else { "" }).arg(history.argument()).arg(epoch::relied(commit.epoch, history)?);
     for space in &spaces {
         cmd.arg(&space[..]);
     }

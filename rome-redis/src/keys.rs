@@ -1,5 +1,6 @@
 //! The names of a home's keys; the grammar is in the crate's documentation.
 
+use crate::cluster;
 use rome_core::store::{HomeId, SPACE_LEN};
 
 /// The field of the home's version in its data. Shorter than a space's name, so no key.
@@ -30,6 +31,12 @@ impl HomeKeys {
         }
         tag.extend_from_slice(b"}:");
         Self { tag }
+    }
+
+    /// The slot of a cluster in which all of them lie.
+    pub fn slot(&self) -> u16 {
+        // What stands between the braces; names of homes have none.
+        cluster::slot(self.tag.strip_prefix(b"{").and_then(|tag| tag.strip_suffix(b"}:")).unwrap_or(&self.tag))
     }
 
     /// The hash of the data.

@@ -3,14 +3,15 @@
 //! Points without guards are one `HMGET` of the home's version and the keys. Everything else is a call of `scripts/read.lua`, which
 //! hands over the arrays of keys and values that its commands gave: packing them in the script took the server twice as long.
 
+use crate::epoch::{self, EPOCH_FIELD, History};
 use crate::keys::{HomeKeys, RedisKey, VERSION_FIELD};
 use crate::scripts;
 use bytes::{Buf, Bytes};
 use redis::{Cmd, Value};
 use rome_core::store::rules::{space_of, space_of_range};
 use rome_core::store::{
-    Entry, Guard, Key, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, SPACE_LEN,
-    StoreError, Version,
+    Entry, Epoch, Guard, Key, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult,
+    SPACE_LEN, StoreError, Version,
 };
 
 /// The length in bytes of the version before each stored value.
@@ -25,8 +26,8 @@ pub(crate) fn is_plain(request: &ReadRequest) -> bool {
 pub(crate) fn plain(keys: &HomeKeys, reads: &[Read]) -> Cmd {
     let data = keys.data();
     let size = reads.iter().map(|read| if let Read::Point(key) = read { key.len() } else { 0 }).sum::<usize>();
-    let mut cmd = Cmd::with_capacity(3 + reads.len(), 16 + data.0.len() + size);
-    cmd.arg("HMGET").arg(&data.0).arg(VERSION_FIELD);
+    let mut cmd = Cmd::with_capacity(4 + reads.len(), 16 + data.0.len() + size);
+    cmd.arg("HMGET").arg(&data.0).arg(VERSION_FIELD).arg(EPOCH_FIELD);
     for read in reads {
         if let Read::Point(key) = read {
             cmd.arg(&key[..]);
@@ -35,8 +36,15 @@ pub(crate) fn plain(keys: &HomeKeys, reads: &[Read]) -> Cmd {
     cmd
 }
 
-/// The reply to a plain request.
-pub(crate) fn plain_response(reads: &[Read], reply: Value) -> Result<ReadResponse, StoreError> {
+/// The field of the epoch in the reply to a plain request.
+pub(crate) fn plain_epoch(reply: &Value) -> Option<&[u8]> {
+    let Value::Array(values) = reply else { return None };
+    if let Some(Value::BulkString(field)) = values.get(1) { Some(field) } else { None }
+}
+
+/// The reply to a plain request from a server in this history.
+pub(crate) fn plain_response(reads: &[Read], reply: Value, history: History) -> Result<ReadResponse, StoreError> {
+    let epoch = history.epoch_of(plain_epoch(&reply))?.ok_or_else(unexpected_reply)?;
     let Value::Array(values) = reply else { return Err(unexpected_reply()) };
     let mut values = values.into_iter();
     let snapshot = match values.next() {
@@ -44,6 +52,7 @@ pub(crate) fn plain_response(reads: &[Read], reply: Value) -> Result<ReadRespons
         Some(Value::BulkString(version)) => decode_version(&version)?,
         _ => return Err(unexpected_reply()),
     };
+    values.next();
     if values.len() != reads.len() {
         return Err(unexpected_reply());
     }
@@ -59,7 +68,7 @@ pub(crate) fn plain_response(reads: &[Read], reply: Value) -> Result<ReadRespons
             Ok(ReadResult { entries, more: None })
         })
         .collect::<Result<_, _>>()?;
-    Ok(ReadResponse { snapshot, results })
+    Ok(ReadResponse { snapshot, epoch, results })
 }
 
 /// The keys of spaces' orders that a script touches, numbered as `KEYS` will be.
@@ -146,8 +155,8 @@ pub(crate) fn append_guards(cmd: &mut Cmd, orders: &mut Orders, guards: &[Guard]
     Ok(())
 }
 
-/// The call of the script for a request.
-pub(crate) fn script(keys: &HomeKeys, request: &ReadRequest) -> Result<Cmd, StoreError> {
+/// The call of the script for a request, at a server in this history.
+pub(crate) fn script(keys: &HomeKeys, request: &ReadRequest, history: History) -> Result<Cmd, StoreError> {
     let mut orders = Orders::new(3);
     orders.add_guards(&request.guards)?;
     for read in &request.reads {
@@ -157,9 +166,10 @@ pub(crate) fn script(keys: &HomeKeys, request: &ReadRequest) -> Result<Cmd, Stor
     }
     let mut touched = vec![keys.data(), keys.meta()];
     orders.append_keys(keys, &mut touched);
-    let arguments = 3 + 7 * (request.guards.len() + request.reads.len());
+    let arguments = 5 + 7 * (request.guards.len() + request.reads.len());
     let mut cmd = scripts::READ.call(&touched, arguments, 16 * arguments);
     cmd.arg(request.guards.len()).arg(request.reads.len()).arg(request.limits.bytes.max(1));
+    cmd.arg(history.argument()).arg(epoch::relied(request.epoch, history)?);
     append_guards(&mut cmd, &mut orders, &request.guards)?;
     for read in &request.reads {
         match read {
@@ -209,7 +219,7 @@ pub(crate) fn script_outcome(reads: &[Read], reply: Value) -> Result<ReadOutcome
         _ => return Err(unexpected_reply()),
     };
     let mut answers = answers.into_iter();
-    let snapshot = decode_version(&bulk(answers.next())?)?;
+    let (snapshot, epoch) = decode_state(&bulk(answers.next())?)?;
     if answers.len() != reads.len() {
         return Err(unexpected_reply());
     }
@@ -223,7 +233,7 @@ pub(crate) fn script_outcome(reads: &[Read], reply: Value) -> Result<ReadOutcome
         _ => Err(unexpected_reply()),
     };
     let results = reads.iter().zip(answers).map(result).collect::<Result<_, _>>()?;
-    Ok(ReadOutcome::Answer(ReadResponse { snapshot, results }))
+    Ok(ReadOutcome::Answer(ReadResponse { snapshot, epoch, results }))
 }
 
 /// The entries of a range: whether more follow, then keys, values and (where followed) targets, as often as the script fetched.
@@ -268,6 +278,12 @@ fn entry(key: Key, mut stored: Bytes) -> Result<Entry, StoreError> {
     }
     let version = stored.get_u64();
     Ok(Entry { key, version, value: stored, target: None })
+}
+
+/// The home's version and epoch as scripts answer them.
+pub(crate) fn decode_state(bytes: &[u8]) -> Result<(Version, Epoch), StoreError> {
+    let (version, epoch) = bytes.split_at_checked(VERSION_LEN).ok_or_else(unexpected_reply)?;
+    Ok((decode_version(version)?, if epoch.is_empty() { 0 } else { decode_version(epoch)? }))
 }
 
 /// A version as stored.

@@ -1,6 +1,6 @@
 //! The scripts that run in the server, and calls of them.
 //!
-//! Each script's text is `scripts/state.lua`, which they share, and its own file. The server knows a script by the SHA-1 of its text.
+//! The text of those that answer calls is `scripts/state.lua`, which they share, and its own file. The server knows a script by the SHA-1 of its text.
 //! Scripts are loaded when a connection opens; a server that lost them answers `NOSCRIPT`, and [`Link`](crate::link::Link) loads
 //! them again.
 
@@ -20,6 +20,9 @@ pub(crate) static READ: LazyLock<Text> = script!("scripts/read.lua");
 pub(crate) static COMMIT: LazyLock<Text> = script!("scripts/commit.lua");
 /// `scripts/watch.lua`.
 pub(crate) static WATCH: LazyLock<Text> = script!("scripts/watch.lua");
+
+/// `scripts/adopt.lua`, which shares nothing.
+pub(crate) static ADOPT: LazyLock<Text> = LazyLock::new(|| Text::new(include_str!("scripts/adopt.lua")));
 
 /// A script.
 pub(crate) struct Text {
@@ -45,7 +48,7 @@ impl Text {
 
 /// Appends the commands that load all scripts, and returns how many they are.
 pub(crate) fn load(pipeline: &mut Pipeline) -> usize {
-    let all = [&*READ, &*COMMIT, &*WATCH];
+    let all = [&*READ, &*COMMIT, &*WATCH, &*ADOPT];
     for script in all {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(script.source);
     }

@@ -1,27 +1,50 @@
 //! Whether a server can hold homes, and how durable it is, told from `INFO`, which managed servers allow too.
 
+use crate::failure::Failure;
 use rome_core::store::{Durability, StoreError};
 
 /// The oldest major version that will do: earlier ones run scripts by other rules.
 const MAJOR_VERSION_MIN: u32 = 7;
 
+/// What a server is part of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// Nothing: there is one server.
+    Single,
+    /// A primary and replicas that Sentinels watch.
+    Sentinel,
+    /// A cluster.
+    Cluster,
+}
+
 /// Checks the text of `INFO` of the server at `address`.
-pub(crate) fn check(info: &str, address: &str) -> Result<(), StoreError> {
-    let unsuitable = |text: String| Err(StoreError::Unsuitable(format!("the Redis server at {address} {text}")));
+pub(crate) fn check(info: &str, address: &str, place: Place) -> Result<(), Failure> {
+    let unsuitable =
+        |text: String| Err(Failure::Refused(StoreError::Unsuitable(format!("the Redis server at {address} {text}"))));
     let version = field(info, "redis_version").unwrap_or("of unknown version");
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     if major.is_none_or(|major| major < MAJOR_VERSION_MIN) {
         return unsuitable(format!("is {version}; use version {MAJOR_VERSION_MIN} or newer"));
     }
     match field(info, "redis_mode") {
-        Some("standalone") => {}
         Some("sentinel") => {
-            return unsuitable("is a Sentinel, which holds no data; connect to the server it watches".into());
+            return unsuitable("is a Sentinel, which holds no data; connect by redis-sentinel://".into());
         }
-        _ => return unsuitable("runs in cluster mode, which is not supported yet; use a single server".into()),
+        Some("cluster") if place != Place::Cluster => {
+            return unsuitable("runs in cluster mode; connect by redis-cluster://".into());
+        }
+        Some("cluster") => {}
+        _ if place == Place::Cluster => {
+            return unsuitable("does not run in cluster mode; connect by redis://".into());
+        }
+        _ => {}
     }
     if field(info, "role") != Some("master") {
-        return unsuitable("is a replica and can't be written; connect to its primary".into());
+        return match place {
+            Place::Single => unsuitable("is a replica and can't be written; connect to its primary".into()),
+            // Whoever named it knew something old, and will know better.
+            Place::Sentinel | Place::Cluster => Err(Failure::NotRun(format!("{address} is a replica"))),
+        };
     }
     let unlimited = field(info, "maxmemory") == Some("0");
     match field(info, "maxmemory_policy") {
@@ -37,6 +60,16 @@ pub(crate) fn check(info: &str, address: &str) -> Result<(), StoreError> {
 /// Whether a server with this `INFO` is still reading its files. It answers few commands then, and says that its log is off.
 pub(crate) fn is_loading(info: &str) -> bool {
     field(info, "loading") == Some("1")
+}
+
+/// What a server with this `INFO` calls its history: another after each failover and restart.
+pub(crate) fn history(info: &str) -> Option<&str> {
+    field(info, "master_replid")
+}
+
+/// How many replicas follow a server with this `INFO`.
+pub(crate) fn replicas(info: &str) -> u32 {
+    field(info, "connected_slaves").and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// The tier of a server with this `INFO` and this `appendfsync`, where that could be read.
@@ -62,16 +95,21 @@ mod tests {
 
     #[test]
     fn says_what_does_not_fit() {
-        check(GOOD, "a:1").unwrap();
+        check(GOOD, "a:1", Place::Single).unwrap();
+        check(&GOOD.replace("standalone", "cluster"), "a:1", Place::Cluster).unwrap();
+        let failure = check(&GOOD.replace("role:master", "role:slave"), "a:1", Place::Sentinel).unwrap_err();
+        assert!(matches!(failure, Failure::NotRun(_)), "{failure:?}");
         for (from, to, expected) in [
             ("7.0.15", "6.2.7", "use version 7"),
             ("redis_version:7.0.15", "", "use version 7"),
-            ("standalone", "cluster", "cluster mode"),
-            ("standalone", "sentinel", "Sentinel"),
+            ("standalone", "cluster", "redis-cluster://"),
+            ("standalone", "sentinel", "redis-sentinel://"),
             ("role:master", "role:slave", "replica"),
             ("maxmemory:0", "maxmemory:1000000", "noeviction"),
         ] {
-            let error = check(&GOOD.replace(from, to), "a:1").unwrap_err().to_string();
+            let failure = check(&GOOD.replace(from, to), "a:1", Place::Single).unwrap_err();
+            let Failure::Refused(error) = failure else { panic!("{failure:?}") };
+            let error = error.to_string();
             assert!(error.contains(expected) && error.contains("a:1"), "{error}");
         }
     }

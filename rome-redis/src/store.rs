@@ -1,14 +1,15 @@
 //! [`RedisStore`]: the store's calls, put together from commands and the link that carries them.
 
 use crate::address::Address;
+use crate::dial::Dialer;
 use crate::keys::HomeKeys;
 use crate::link::{Effect, Link};
-use crate::watch::{Hub, Watcher};
+use crate::watch::{Hubs, Watcher};
 use crate::{commit, read};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use rome_core::store::rules::{check_commit, check_read};
+use rome_core::store::rules::{check_commit, check_epoch, check_read};
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, Durability, HomeId, Read, ReadOutcome, ReadRequest, ReadResponse, Store,
     StoreError, Version, WatchStream,
@@ -40,24 +41,23 @@ impl Default for RedisOptions {
     }
 }
 
-/// A store on one Redis server. Clones share its connection.
+/// A store on Redis. Clones share its connections.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Arc<Link>,
-    hub: Arc<Hub>,
+    hubs: Arc<Hubs>,
     namespace: Arc<str>,
     capabilities: Arc<Capabilities>,
     stream_len: usize,
 }
 
 impl RedisStore {
-    /// Connects to the server at `redis[s]://[user:password@]host[:port][/database][?namespace=name]`. All keys lie under the
-    /// namespace, by default `rome`, so that many applications can share a server.
+    /// Connects to a server, as in `redis://localhost:6379?namespace=shop`, or to what else the [crate's text](crate#the-url) lists.
     ///
     /// # Errors
     ///
     /// [`StoreError::Invalid`] for another URL, [`StoreError::Unavailable`] where the server can't be reached,
-    /// [`StoreError::Denied`] for refused credentials, [`StoreError::Unsuitable`] for a server that is too old, may evict data, is a
+    /// [`StoreError::Denied`] for refused credentials and certificates, [`StoreError::Unsuitable`] for a server that is too old, may evict data, is a
     /// replica or runs in cluster mode.
     ///
     /// ```no_run
@@ -71,12 +71,13 @@ impl RedisStore {
 
     /// [`connect`](Self::connect) with other options.
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
-        let Address { connection, display, namespace } = Address::parse(url)?;
+        let Address { topology, access, namespace, tier } = Address::parse(url)?;
         let stream_len = options.stream_len.max(1);
-        let link = Arc::new(Link::new(connection, display, options)?);
+        let dialer = Dialer::new(access, topology.place(), options, tier);
+        let link = Arc::new(Link::new(topology, dialer));
         let durability = link.establish().await?;
         Ok(Self {
-            hub: Arc::new(Hub::new(link.clone())),
+            hubs: Arc::new(Hubs::new(link.clone())),
             link,
             namespace: namespace.into(),
             capabilities: Arc::new(capabilities(durability)),
@@ -90,15 +91,17 @@ impl RedisStore {
 
     /// Reads points by one plain command.
     async fn read_plain(&self, keys: &HomeKeys, reads: &[Read]) -> Result<ReadResponse, StoreError> {
-        let reply = self.link.call(&read::plain(keys, reads), Effect::None).await?;
-        read::plain_response(reads, reply.value)
+        let reply = self.link.call(keys, Effect::Points, |_| Ok(read::plain(keys, reads))).await?;
+        read::plain_response(reads, reply.value, reply.history)
     }
 
     async fn read_whole(&self, keys: &HomeKeys, request: &ReadRequest) -> Result<ReadOutcome, StoreError> {
         if read::is_plain(request) {
-            return self.read_plain(keys, &request.reads).await.map(ReadOutcome::Answer);
+            let response = self.read_plain(keys, &request.reads).await?;
+            check_epoch(request.epoch, response.epoch)?;
+            return Ok(ReadOutcome::Answer(response));
         }
-        let reply = self.link.call(&read::script(keys, request)?, Effect::None).await?;
+        let reply = self.link.call(keys, Effect::None, |history| read::script(keys, request, history)).await?;
         read::script_outcome(&request.reads, reply.value)
     }
 
@@ -107,14 +110,16 @@ impl RedisStore {
         let mut whole: Option<ReadResponse> = None;
         for piece in request.reads.chunks(READS_MAX) {
             let guards = if whole.is_none() { request.guards.clone() } else { Vec::new() };
-            let piece = ReadRequest { reads: piece.to_vec(), at: None, guards, limits: request.limits };
+            let piece = ReadRequest { reads: piece.to_vec(), guards, ..*request };
             let answer = match self.read_whole(keys, &piece).await? {
                 ReadOutcome::Answer(answer) => answer,
                 conflict => return Ok(Some(conflict)),
             };
             match &mut whole {
                 None => whole = Some(answer),
-                Some(whole) if whole.snapshot == answer.snapshot => whole.results.extend(answer.results),
+                Some(whole) if (whole.snapshot, whole.epoch) == (answer.snapshot, answer.epoch) => {
+                    whole.results.extend(answer.results)
+                }
                 Some(_) => return Ok(None),
             }
         }
@@ -167,13 +172,15 @@ impl Store for RedisStore {
 
     async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
         check_commit(&commit, &self.capabilities)?;
-        let cmd = commit::script(&self.keys(home), &commit, self.stream_len)?;
+        let replicated = matches!(self.capabilities.durability, Durability::Replicated(_));
+        let keys = self.keys(home);
         let effect = match &commit.ticket {
             Some(_) => Effect::Once,
             None if commit.writes.is_empty() && commit.changes.is_empty() => Effect::None,
             None => Effect::EachTime,
         };
-        let reply = self.link.call(&cmd, effect).await?;
+        let make = |history| commit::script(&keys, &commit, self.stream_len, replicated, history);
+        let reply = self.link.call(&keys, effect, make).await?;
         match commit::outcome(&reply.value) {
             // The lane moved on after a lost reply: that attempt may have committed before.
             Err(StoreError::LaneClosed) if reply.repeated => Err(StoreError::Undetermined {
@@ -187,8 +194,15 @@ impl Store for RedisStore {
     async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
         let keys = self.keys(home);
         // Also where the cursor is given, so that an unreachable server is an error of this call.
-        let now = self.read_plain(&keys, &[]).await?.snapshot;
-        let watcher = Watcher::new(self.link.clone(), self.hub.clone(), &keys, &stream, after.unwrap_or(now));
+        let now = self.read_plain(&keys, &[]).await?;
+        let watcher = Watcher::new(
+            self.link.clone(),
+            self.hubs.of(&keys),
+            keys,
+            &stream,
+            now.epoch,
+            after.unwrap_or(now.snapshot),
+        );
         Ok(futures::stream::unfold(watcher, Watcher::next).boxed())
     }
 }

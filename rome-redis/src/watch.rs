@@ -6,20 +6,22 @@
 //!
 //! **No gap goes unnoticed**, whichever way an event came: each entry names the version of the event before it in its stream. The
 //! next event above a cursor is the true next one if and only if its predecessor is not above the cursor; otherwise events between
-//! were trimmed, and the watch ends with `Compacted`. So does a cursor above the home's version: the server lost data.
+//! were trimmed, and the watch ends with `Compacted`. So does one whose home begins another epoch, or whose cursor is above the home's
+//! version: the server lost data.
 //!
 //! The hub is interrupted by `CLIENT UNBLOCK` when a watch begins on a stream that it does not follow yet.
 
+use crate::epoch::History;
 use crate::failure::Failure;
 use crate::keys::{HomeKeys, RedisKey};
 use crate::link::{Effect, Link};
-use crate::read::{decode_version, unexpected_reply};
+use crate::read::{decode_state, unexpected_reply};
 use crate::scripts;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
-use rome_core::store::{StoreError, Version, WatchEvent};
+use rome_core::store::{Epoch, StoreError, Version, WatchEvent};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,9 +58,37 @@ enum Signal {
     Look,
 }
 
-/// Follows streams for all watchers of a store.
+/// The hubs of a store: one for each group of homes whose streams one command can wait for.
+pub(crate) struct Hubs {
+    link: Arc<Link>,
+    hubs: Mutex<HashMap<Option<u16>, Arc<Hub>>>,
+}
+
+impl Hubs {
+    /// Hubs that follow nothing.
+    pub fn new(link: Arc<Link>) -> Self {
+        Self { link, hubs: Mutex::default() }
+    }
+
+    /// The hub for streams of a home.
+    pub fn of(&self, home: &HomeKeys) -> Arc<Hub> {
+        let hub = || {
+            Arc::new(Hub {
+                link: self.link.clone(),
+                home: home.clone(),
+                followed: Arc::default(),
+                task: Mutex::default(),
+            })
+        };
+        self.hubs.lock().entry(self.link.group(home)).or_insert_with(hub).clone()
+    }
+}
+
+/// Follows streams for all watchers of a group of homes.
 pub(crate) struct Hub {
     link: Arc<Link>,
+    /// Any home of the group.
+    home: HomeKeys,
     followed: Arc<Followed>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -77,17 +107,12 @@ struct Stream {
 }
 
 impl Hub {
-    /// A hub that follows nothing.
-    pub fn new(link: Arc<Link>) -> Self {
-        Self { link, followed: Arc::default(), task: Mutex::default() }
-    }
-
     /// Begins to follow a stream behind `position`, unless it is followed already.
     fn follow(&self, stream: &RedisKey, position: Version) -> broadcast::Receiver<Signal> {
         let receiver = self.followed.add(stream, position);
         let mut task = self.task.lock();
         if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            *task = Some(tokio::spawn(run(self.link.clone(), self.followed.clone())));
+            *task = Some(tokio::spawn(run(self.link.clone(), self.home.clone(), self.followed.clone())));
         }
         receiver
     }
@@ -145,13 +170,13 @@ impl Followed {
     }
 }
 
-async fn run(link: Arc<Link>, followed: Arc<Followed>) {
+async fn run(link: Arc<Link>, home: HomeKeys, followed: Arc<Followed>) {
     loop {
         if followed.wanted().is_empty() {
             followed.added.notified().await;
             continue;
         }
-        if let Err(reason) = serve(&link, &followed).await {
+        if let Err(reason) = serve(&link, &home, &followed).await {
             tracing::warn!(address = link.address(), reason, "watching redis is interrupted");
             sleep(RECONNECT_PAUSE).await;
         }
@@ -159,13 +184,9 @@ async fn run(link: Arc<Link>, followed: Arc<Followed>) {
 }
 
 /// Waits for events on one connection, until it fails or nothing is to be followed.
-async fn serve(link: &Link, followed: &Followed) -> Result<(), String> {
-    let reason = |failure: Failure| match failure {
-        Failure::NotRun(reason) | Failure::Lost(reason) => reason,
-        Failure::Refused(error) => error.to_string(),
-        Failure::NoScript => "its scripts are gone".to_owned(),
-    };
-    let mut connection = link.open().await.map_err(reason)?.connection;
+async fn serve(link: &Link, home: &HomeKeys, followed: &Followed) -> Result<(), String> {
+    let open = link.open(home).await.map_err(Failure::reason)?;
+    let mut connection = open.connection.clone();
     let id: i64 =
         redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await.map_err(|error| error.to_string())?;
     // The server may have been restarted without its last commits.
@@ -175,7 +196,10 @@ async fn serve(link: &Link, followed: &Followed) -> Result<(), String> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let reply = wait(link, followed, &mut connection, id, &wanted).await?;
+        let reply = wait(link, home, followed, &mut connection, id, &wanted).await?;
+        if link.is_elsewhere(home, &open) {
+            return Err("another server has taken over".to_owned());
+        }
         for (key, events) in stream_replies(reply)? {
             followed.deliver(key, events);
         }
@@ -185,6 +209,7 @@ async fn serve(link: &Link, followed: &Followed) -> Result<(), String> {
 /// One `XREAD` over the streams, interrupted when a stream is added.
 async fn wait(
     link: &Link,
+    home: &HomeKeys,
     followed: &Followed,
     connection: &mut MultiplexedConnection,
     id: i64,
@@ -206,8 +231,8 @@ async fn wait(
         () = followed.added.notified() => UNBLOCK_ATTEMPTS,
     };
     while attempts > 0 {
-        let unblock = redis::cmd("CLIENT").arg("UNBLOCK").arg(id).take();
-        link.call(&unblock, Effect::None).await.map_err(|error| error.to_string())?;
+        let unblock = |_| Ok(redis::cmd("CLIENT").arg("UNBLOCK").arg(id).take());
+        link.call(home, Effect::None, unblock).await.map_err(|error| error.to_string())?;
         if let Ok(reply) = timeout(UNBLOCK_PAUSE, &mut reply).await {
             return settled(reply);
         }
@@ -263,8 +288,11 @@ fn pair(value: Value) -> Option<(Value, Value)> {
 pub(crate) struct Watcher {
     link: Arc<Link>,
     hub: Arc<Hub>,
+    home: HomeKeys,
     /// The home's data and meta data and the stream, as `scripts/watch.lua` takes them.
     keys: [RedisKey; 3],
+    /// The home's epoch, to which the cursor belongs.
+    epoch: Epoch,
     /// The version of the last event taken.
     cursor: Version,
     fetched: VecDeque<WatchEvent>,
@@ -276,11 +304,13 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// A watch of the events of a stream above `cursor`.
-    pub fn new(link: Arc<Link>, hub: Arc<Hub>, home: &HomeKeys, stream: &[u8], cursor: Version) -> Self {
+    pub fn new(link: Arc<Link>, hub: Arc<Hub>, home: HomeKeys, stream: &[u8], epoch: Epoch, cursor: Version) -> Self {
         Self {
             link,
             hub,
             keys: [home.data(), home.meta(), home.stream(stream)],
+            home,
+            epoch,
             cursor,
             fetched: VecDeque::new(),
             channel: None,
@@ -352,13 +382,17 @@ impl Watcher {
     }
 
     async fn fetch(&self) -> Result<Vec<Event>, StoreError> {
-        let mut cmd = scripts::WATCH.call(&self.keys, 2, 32);
-        cmd.arg(self.cursor).arg(PAGE_LEN);
-        let reply = self.link.call(&cmd, Effect::None).await?;
-        let Some((Value::BulkString(version), Value::Array(entries))) = pair(reply.value) else {
+        let make = |history: History| {
+            let mut cmd = scripts::WATCH.call(&self.keys, 3, 48);
+            cmd.arg(self.cursor).arg(PAGE_LEN).arg(history.argument());
+            Ok(cmd)
+        };
+        let reply = self.link.call(&self.home, Effect::None, make).await?;
+        let Some((Value::BulkString(state), Value::Array(entries))) = pair(reply.value) else {
             return Err(unexpected_reply());
         };
-        if decode_version(&version)? < self.cursor {
+        let (version, epoch) = decode_state(&state)?;
+        if version < self.cursor || epoch != self.epoch {
             return Err(StoreError::Compacted);
         }
         entries.into_iter().map(decode_event).collect()

@@ -262,7 +262,7 @@ async fn lanes_follow_their_table() {
     let store = place.store().await;
     let commit = async |sequence, guards| {
         let ticket = Some(LaneTicket { client: u128::MAX - 1, lane: 7, sequence });
-        store.commit(&home(), Commit { writes: vec![put(key(1, "a"), "")], guards, ticket, changes: vec![] }).await
+        store.commit(&home(), Commit { writes: vec![put(key(1, "a"), "")], guards, ticket, ..Commit::default() }).await
     };
     assert!(matches!(commit(2, vec![]).await, Err(StoreError::LaneClosed)));
     assert_eq!(commit(1, vec![]).await.unwrap(), CommitOutcome::Committed { version: 1 });
@@ -324,7 +324,7 @@ async fn damaged_data_is_reported_and_left_alone() {
     let _: () = query(&mut raw, &["DEL", &order]).await;
     assert!(matches!(store.commit(&home(), unguarded).await, Err(StoreError::Corrupt(_))));
     let fields: u64 = query(&mut raw, &["HLEN", &data]).await;
-    assert_eq!(fields, 1, "nothing but the version");
+    assert_eq!(fields, 2, "nothing but the version and the epoch");
 }
 
 #[tokio::test]
@@ -385,6 +385,22 @@ async fn the_tier_is_what_the_server_does() {
     let mut raw = raw(&server.url()).await;
     let _: () = query(&mut raw, &["CONFIG", "SET", "appendfsync", "everysec"]).await;
     assert_eq!(tier().await, Durability::Async);
+}
+
+#[tokio::test]
+async fn a_tier_is_asked_for_by_name() {
+    let server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let tier = async |name: &str| {
+        let store = RedisStore::connect(&format!("{}?durability={name}", server.url())).await?;
+        Ok::<_, StoreError>(store.capabilities().durability)
+    };
+    assert_eq!(tier("fsync").await.unwrap(), Durability::Fsync);
+    assert_eq!(tier("async").await.unwrap(), Durability::Async);
+    let mut raw = raw(&server.url()).await;
+    let _: () = query(&mut raw, &["CONFIG", "SET", "appendfsync", "everysec"]).await;
+    let error = tier("fsync").await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unsuitable(text) if text.contains("appendfsync")), "{error}");
+    assert_eq!(tier("async").await.unwrap(), Durability::Async);
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@
 //! | `memory:` | in this process, gone with it | |
 //! | `embedded:PATH` | in one file, durable when acknowledged | `embedded` |
 //! | `redis://[user:password@]host:port[/db]`, `rediss://` | on a Redis 7 server | `redis` |
+//! | `redis-sentinel://[user:password@]a:26379,b:26379[/db]?master=NAME`, `rediss-sentinel://` | on the Redis 7 server that these Sentinels name | `redis` |
+//! | `redis-cluster://[user:password@]a:6379,b:6379`, `rediss-cluster://` | on a Redis 7 cluster | `redis` |
 //! | `etcd://[user:password@]a:2379,b:2379`, `etcds://` | on an etcd cluster | `etcd` |
 //! | `postgres://`, `mysql://`, `mariadb://`, `sqlite:` | on that SQL server, through sqlx | `sql` |
 //! | `topology:PATH[?local=SITE]` | at several sites, each with a store of its own, as a file names them ([`TopologyFile`]) | those of the stores |
@@ -101,13 +103,17 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
             Ok(Arc::new(rome_embedded::EmbeddedStore::open(std::path::Path::new(path))?))
         }
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => Ok(Arc::new(rome_redis::RedisStore::connect(url).await.map_err(opening)?)),
+        "redis" | "rediss" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster" | "rediss-cluster" => {
+            Ok(Arc::new(rome_redis::RedisStore::connect(url).await.map_err(opening)?))
+        }
         #[cfg(feature = "etcd")]
         "etcd" | "etcds" => Ok(Arc::new(rome_etcd::EtcdStore::connect(url).await.map_err(opening)?)),
         #[cfg(not(feature = "embedded"))]
         "embedded" => Err(left_out("embedded")),
         #[cfg(not(feature = "redis"))]
-        engine @ ("redis" | "rediss") => Err(left_out(engine)),
+        engine @ ("redis" | "rediss" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster" | "rediss-cluster") => {
+            Err(left_out(engine))
+        }
         #[cfg(not(feature = "etcd"))]
         engine @ ("etcd" | "etcds") => Err(left_out(engine)),
         unknown => Err(invalid_url(&format!("there is no store for \"{unknown}:\" URLs"))

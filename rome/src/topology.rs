@@ -61,9 +61,8 @@ impl TopologyFile {
     /// # Errors
     /// 08001 where it can't be read or is not as described.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            invalid(format!("the topology file \"{}\" can't be read: {error}", path.display()))
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| invalid(format!("the topology file \"{}\" can't be read: {error}", path.display())))?;
         Self::parse(&text)
     }
 
@@ -89,9 +88,10 @@ impl TopologyFile {
     /// # Errors
     /// 08001 where neither names one.
     pub fn local(&self, given: Option<&str>) -> Result<String> {
-        given.map(str::to_owned).or_else(|| self.local.clone()).ok_or_else(|| {
-            invalid("nothing says which site is the local one".to_owned())
-        })
+        given
+            .map(str::to_owned)
+            .or_else(|| self.local.clone())
+            .ok_or_else(|| invalid("nothing says which site is the local one".to_owned()))
     }
 }
 
@@ -124,7 +124,8 @@ mod tests {
 
     use super::*;
 
-    const TWO: &str = "local = \"a\"\n[[site]]\nname = \"a\"\nstore = \"memory:\"\n[[site]]\nname = \"b\"\nstore = \"memory:\"\n";
+    const TWO: &str =
+        "local = \"a\"\n[[site]]\nname = \"a\"\nstore = \"memory:\"\n[[site]]\nname = \"b\"\nstore = \"memory:\"\n";
 
     #[tokio::test]
     async fn a_file_opens_a_database() {

@@ -9,7 +9,7 @@
 
 use super::rules::{self, Admission, Budget};
 use super::{
-    Capabilities, Commit, CommitOutcome, Durability, Entry, Guard, HomeId, Key, KeyRange, Read, ReadLimits,
+    Capabilities, Commit, CommitOutcome, Durability, Entry, Epoch, Guard, HomeId, Key, KeyRange, Read, ReadLimits,
     ReadOutcome, ReadRequest, ReadResponse, ReadResult, SPACE_LEN, Store, StoreError, Version, WatchEvent, WatchStream,
     Write,
 };
@@ -55,6 +55,16 @@ impl MemoryStore {
         }
         self.homes.write().entry(id.clone()).or_default().clone()
     }
+
+    /// Begins an epoch of a home, as a restore would: what was read before is not relied on any more. For tests of what is above.
+    pub fn begin_epoch(&self, home: &HomeId, epoch: Epoch) {
+        let home = self.home(home);
+        let mut home = home.write();
+        home.epoch = epoch;
+        for stream in home.streams.values() {
+            stream.grown.notify_waiters();
+        }
+    }
 }
 
 impl fmt::Debug for MemoryStore {
@@ -84,12 +94,12 @@ impl Store for MemoryStore {
 
     async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
         let home = self.home(home);
-        let cursor = {
+        let (cursor, epoch) = {
             let mut home = home.write();
             home.streams.entry(stream.clone()).or_default();
-            after.unwrap_or(home.version)
+            (after.unwrap_or(home.version), home.epoch)
         };
-        let watcher = Watcher { home, stream, cursor, fetched: VecDeque::new(), ended: false };
+        let watcher = Watcher { home, stream, epoch, cursor, fetched: VecDeque::new(), ended: false };
         Ok(futures::stream::unfold(watcher, Watcher::next).boxed())
     }
 }
@@ -97,6 +107,7 @@ impl Store for MemoryStore {
 /// One home's state.
 #[derive(Default)]
 struct Home {
+    epoch: Epoch,
     version: Version,
     spaces: HashMap<[u8; SPACE_LEN], Space>,
     lanes: HashMap<(u128, u32), (u64, CommitOutcome)>,
@@ -125,13 +136,14 @@ struct Stream {
 
 impl Home {
     fn read(&self, request: &ReadRequest) -> Result<ReadOutcome, StoreError> {
+        rules::check_epoch(request.epoch, self.epoch)?;
         for (guard, condition) in request.guards.iter().enumerate() {
             if !self.holds(condition)? {
                 return Ok(ReadOutcome::Conflict { guard });
             }
         }
         let results = request.reads.iter().map(|read| self.answer(read, &request.limits)).collect::<Result<_, _>>()?;
-        Ok(ReadOutcome::Answer(ReadResponse { snapshot: self.version, results }))
+        Ok(ReadOutcome::Answer(ReadResponse { snapshot: self.version, epoch: self.epoch, results }))
     }
 
     fn answer(&self, read: &Read, limits: &ReadLimits) -> Result<ReadResult, StoreError> {
@@ -228,6 +240,7 @@ impl Home {
 
     /// Everything that can fail comes before the first write.
     fn attempt(&mut self, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        rules::check_epoch(commit.epoch, self.epoch)?;
         for (guard, condition) in commit.guards.iter().enumerate() {
             if !self.holds(condition)? {
                 return Ok(CommitOutcome::Conflict { guard });
@@ -290,6 +303,7 @@ impl Stream {
 struct Watcher {
     home: Arc<RwLock<Home>>,
     stream: Bytes,
+    epoch: Epoch,
     cursor: Version,
     fetched: VecDeque<WatchEvent>,
     ended: bool,
@@ -324,7 +338,7 @@ impl Watcher {
         let Some(stream) = home.streams.get(&self.stream) else {
             return Ok(());
         };
-        if self.cursor < stream.trimmed {
+        if self.cursor < stream.trimmed || self.epoch != home.epoch {
             return Err(StoreError::Compacted);
         }
         let first = stream.events.partition_point(|event| event.version <= self.cursor);
@@ -360,6 +374,25 @@ mod tests {
         let from_first = store.watch(&home, Bytes::from_static(b"s"), Some(1)).await.unwrap();
         let kept: Vec<_> = from_first.take(EVENTS_KEPT).map(Result::unwrap).collect().await;
         assert!(kept.iter().zip(1..).all(|(event, payload)| event.payload == payload.to_string()));
+    }
+
+    #[tokio::test]
+    async fn an_epoch_ends_what_was_read_in_another() {
+        let store = MemoryStore::new();
+        let home = HomeId::new("h");
+        let mut watch = store.watch(&home, Bytes::from_static(b"s"), Some(0)).await.unwrap();
+        let ticket = Some(crate::store::LaneTicket { client: 1, lane: 1, sequence: 1 });
+        let commit = Commit { epoch: Some(0), ticket, ..change(1) };
+        let outcome = store.commit(&home, commit.clone()).await.unwrap();
+        watch.next().await.unwrap().unwrap();
+        let (next, ()) = tokio::join!(watch.next(), async { store.begin_epoch(&home, 7) });
+        assert!(matches!(next, Some(Err(StoreError::Compacted))));
+        assert_eq!(store.commit(&home, commit.clone()).await.unwrap(), outcome, "a resend finds its outcome");
+        let ticket = Some(crate::store::LaneTicket { client: 1, lane: 1, sequence: 2 });
+        let stale = store.commit(&home, Commit { ticket, ..commit.clone() }).await;
+        assert!(matches!(stale, Err(StoreError::EpochChanged)));
+        let renewed = Commit { epoch: Some(7), ticket, ..commit };
+        assert_eq!(store.commit(&home, renewed).await.unwrap(), CommitOutcome::Committed { version: 2 });
     }
 
     #[tokio::test]

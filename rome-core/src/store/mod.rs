@@ -14,6 +14,17 @@
 //! Every commit that writes raises its home's version; each key carries the version of the commit that wrote it last. Versions
 //! of one home only rise and are never compared with another home's.
 //!
+//! # Epochs
+//!
+//! A failover to a replica that lacked the last commits, or a restore from a backup, takes a home back: it will issue versions again
+//! that it has issued before, for other contents. So versions are compared within one *epoch* ([`Epoch`]) only. Each read names the epoch that it
+//! was answered in; a request that relies on what was read there says so, and is refused in any other ([`StoreError::EpochChanged`]), nothing
+//! read and nothing written. An engine may begin an epoch where nothing was lost, never go on with one where something may have been.
+//!
+//! The lane is asked first: a resend finds its outcome in any epoch, as the commit is part of the home's history. A refused
+//! commit leaves its lane alone, and no copy of it takes effect later. A change stream ends with [`StoreError::Compacted`] where its home begins
+//! an epoch; a cursor belongs to the epoch in which it was read, so whoever keeps one keeps the epoch with it.
+//!
 //! # Exactly once
 //!
 //! A commit travels in a *lane* ([`LaneTicket`]). The store keeps, for each lane, the last sequence number and its outcome. A resend
@@ -51,6 +62,10 @@ pub type Key = Bytes;
 
 /// A version of a home: the number of the commit that wrote. Zero is before the first commit.
 pub type Version = u64;
+
+/// An epoch of a home: a stretch of its history in which versions only rise. Zero where an engine's homes are never taken back. Of two
+/// epochs nothing is known but whether they are the same.
+pub type Epoch = u64;
 
 /// The name of a home: one atomicity domain of a store.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -161,6 +176,8 @@ pub struct ReadRequest {
     /// Answer only if all of these hold in the state that is read; otherwise [`ReadOutcome::Conflict`]. This is how several
     /// requests to a store without snapshots add up to one consistent view. May be combined with `at`, which makes it superfluous.
     pub guards: Vec<Guard>,
+    /// Answer only in this epoch; otherwise [`StoreError::EpochChanged`].
+    pub epoch: Option<Epoch>,
     /// Limits on each range.
     pub limits: ReadLimits,
 }
@@ -182,6 +199,8 @@ pub enum ReadOutcome {
 pub struct ReadResponse {
     /// The home's version at which everything was read. May be newer than any version in the results.
     pub snapshot: Version,
+    /// The epoch in which everything was read, to which all versions belong.
+    pub epoch: Epoch,
     /// One result for each read, in order.
     pub results: Vec<ReadResult>,
 }
@@ -305,6 +324,8 @@ pub struct Commit {
     pub writes: Vec<Write>,
     /// What to append to change streams; at most one for each stream.
     pub changes: Vec<Change>,
+    /// The epoch that the guards' versions belong to; in another one nothing is written ([`StoreError::EpochChanged`]).
+    pub epoch: Option<Epoch>,
     /// Exactly-once identity. Without one, a lost reply can't be resolved.
     pub ticket: Option<LaneTicket>,
 }
@@ -411,6 +432,10 @@ pub enum StoreError {
     /// The lane has moved past this ticket, or does not exist any more. Nothing was written by this call.
     #[error("the commit's lane is closed for this sequence number")]
     LaneClosed,
+    /// The home is in another epoch than the request relies on: a failover or a restore has come between. Nothing was read or written; begin
+    /// again with fresh reads.
+    #[error("the home was taken over or restored since it was read")]
+    EpochChanged,
     /// The request exceeds one of [`Capabilities`]'s limits. Nothing was written.
     #[error("{what} is {size}, above this store's limit of {limit}")]
     TooLarge {
@@ -427,7 +452,7 @@ pub enum StoreError {
     /// The version asked for in [`ReadRequest::at`] is gone.
     #[error("snapshot {0} is no longer kept")]
     SnapshotTooOld(Version),
-    /// The watch cursor is older than what is kept: start from a fresh snapshot.
+    /// The watch cursor is older than what is kept, or of another epoch: start from a fresh snapshot.
     #[error("the change stream was compacted beyond the cursor; read a fresh snapshot")]
     Compacted,
     /// What is stored is not what this program wrote.

@@ -5,7 +5,7 @@
 //! transaction of compares) must come to the same results, which the conformance suite checks.
 
 use super::{
-    Capabilities, Commit, CommitOutcome, Entry, Guard, Key, KeyRange, Read, ReadLimits, ReadRequest, SPACE_LEN,
+    Capabilities, Commit, CommitOutcome, Entry, Epoch, Guard, Key, KeyRange, Read, ReadLimits, ReadRequest, SPACE_LEN,
     StoreError, Write,
 };
 use bytes::Bytes;
@@ -77,6 +77,11 @@ pub fn check_commit(commit: &Commit, capabilities: &Capabilities) -> Result<(), 
         return Err(StoreError::Invalid("sequence numbers of a lane begin at 1".into()));
     }
     Ok(())
+}
+
+/// Refuses what relies on another epoch than the home's.
+pub fn check_epoch(relied: Option<Epoch>, current: Epoch) -> Result<(), StoreError> {
+    if relied.is_none_or(|relied| relied == current) { Ok(()) } else { Err(StoreError::EpochChanged) }
 }
 
 /// The size of a commit as [`Capabilities::max_commit_bytes`] counts it.

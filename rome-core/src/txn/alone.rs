@@ -26,7 +26,7 @@ pub(super) async fn commit_alone(client: &Client, part: &Part, repeated: &mut u6
     }
     let (guards, writes) = (relied.take(), part.writes.to_writes());
     if !client.is_spread() {
-        let commit = Commit { guards, writes, ..Commit::default() };
+        let commit = Commit { guards, writes, epoch: part.epoch, ..Commit::default() };
         return match link.commit(commit).await? {
             CommitOutcome::Committed { .. } => Ok(()),
             CommitOutcome::Conflict { guard } => Err(relied.failure(guard)),
@@ -43,7 +43,7 @@ pub(super) async fn commit_alone(client: &Client, part: &Part, repeated: &mut u6
         }
         let mut all = guards.clone();
         all.extend(against.iter().map(|(guard, _)| guard.clone()));
-        let commit = Commit { guards: all, writes: writes.clone(), ..Commit::default() };
+        let commit = Commit { guards: all, writes: writes.clone(), epoch: part.epoch, ..Commit::default() };
         let failed = match link.commit(commit).await? {
             CommitOutcome::Committed { .. } => return Ok(()),
             CommitOutcome::Conflict { guard } => guard,

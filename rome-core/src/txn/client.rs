@@ -7,8 +7,8 @@ use super::transaction::Txn;
 use crate::catalog::TableId;
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
-    Capabilities, Commit, CommitOutcome, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, Store,
-    StoreError, Version,
+    Capabilities, Commit, CommitOutcome, Epoch, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse,
+    ReadResult, Store, StoreError, Version,
 };
 use crate::topology::HomeNo;
 use parking_lot::{Mutex, RwLock};
@@ -82,6 +82,8 @@ pub(super) struct Link {
     careful: AtomicU32,
     /// By table: the hash of its description here, and the version of that, as last seen.
     descriptions: Mutex<HashMap<TableId, (u64, Version)>>,
+    /// The epoch in which the versions of descriptions were read.
+    epoch: Mutex<Option<Epoch>>,
 }
 
 impl Link {
@@ -95,6 +97,7 @@ impl Link {
             lanes: Lanes::new(incarnation),
             careful: AtomicU32::new(0),
             descriptions: Mutex::default(),
+            epoch: Mutex::default(),
         })
     }
 
@@ -135,13 +138,31 @@ impl Link {
         (known == stamp).then_some(version)
     }
 
-    pub(super) fn note_description(&self, table: TableId, stamp: u64, version: Version) {
-        self.descriptions.lock().insert(table, (stamp, version));
+    /// The epoch to which the versions of descriptions belong.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        *self.epoch.lock()
+    }
+
+    fn note_epoch(&self, epoch: Epoch) {
+        *self.epoch.lock() = Some(epoch);
+    }
+
+    pub(super) fn note_description(&self, table: TableId, stamp: u64, version: Version, epoch: Epoch) {
+        let mut descriptions = self.descriptions.lock();
+        if self.epoch() != Some(epoch) {
+            descriptions.clear();
+            self.note_epoch(epoch);
+        }
+        descriptions.insert(table, (stamp, version));
     }
 
     /// A store's error with the site at which it happened.
     pub(super) fn described(&self, error: StoreError) -> Error {
-        let error = Error::from(error);
+        let error = match error {
+            // Versions of descriptions are void, too: they must be read again.
+            StoreError::EpochChanged => Error::schema_changed(),
+            error => Error::from(error),
+        };
         if self.site.is_empty() { error } else { error.with_detail(format!("At site \"{}\".", self.site)) }
     }
 
@@ -216,7 +237,10 @@ impl Client {
 
     /// Forgets what is known of the versions of tables' descriptions at other homes: some of it was wrong.
     pub fn forget_descriptions(&self) {
-        self.links.read().values().for_each(|link| link.descriptions.lock().clear());
+        for link in self.links.read().values() {
+            link.descriptions.lock().clear();
+            *link.epoch.lock() = None;
+        }
     }
 
     /// Whether a home can be spoken to.
@@ -244,20 +268,33 @@ impl Client {
         self.local.no
     }
 
+    /// Reads the catalog of the local home, past the marks of others; what it says belongs to the epoch in which it was read.
+    ///
+    /// # Errors
+    /// As [`Txn::read`].
+    pub async fn read_catalog(&self, reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
+        let answer = self.answer(&self.local, reads, limits).await?;
+        self.local.note_epoch(answer.epoch);
+        Ok(answer.results)
+    }
+
     /// Reads at a home outside of any transaction, past the marks of others.
     ///
     /// # Errors
     /// As [`Txn::read`].
     pub async fn read(&self, home: HomeNo, reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
-        let link = self.link(home)?;
+        Ok(self.answer(&self.link(home)?, reads, limits).await?.results)
+    }
+
+    async fn answer(&self, link: &Arc<Link>, reads: Vec<Read>, limits: ReadLimits) -> Result<ReadResponse> {
         loop {
             let request = ReadRequest { reads: reads.clone(), limits, ..ReadRequest::default() };
             let ReadOutcome::Answer(answer) = link.read(request).await? else {
                 return Err(Error::internal("a read without guards had a conflict"));
             };
             match first_mark(&answer)? {
-                None => return Ok(answer.results),
-                Some((_, txn)) => self.settle(&link, txn).await?,
+                None => return Ok(answer),
+                Some((_, txn)) => self.settle(link, txn).await?,
             }
         }
     }

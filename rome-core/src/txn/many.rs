@@ -161,7 +161,7 @@ fn prepared(part: Part, number: usize, homes: &Homes) -> Result<(Content, Asked)
     let (against_guards, against) = against.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
     guards.extend(against_guards);
     let ticket = homes.participants.get(number).map(Participant::ticket);
-    let commit = Commit { guards, writes, ticket, ..Commit::default() };
+    let commit = Commit { guards, writes, ticket, epoch: part.epoch, ..Commit::default() };
     let written = content.written.iter().map(|(key, ..)| key.clone()).collect();
     Ok((content, Asked { link: part.link, commit, relied, expected, against, written }))
 }

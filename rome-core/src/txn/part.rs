@@ -7,7 +7,9 @@ use super::marks::write_mark;
 use super::overlay::{covered_range, overlay_range};
 use crate::catalog::TableId;
 use crate::error::{Error, Result};
-use crate::store::{Entry, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, Version};
+use crate::store::{
+    Entry, Epoch, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, Version,
+};
 use crate::topology::HomeNo;
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -21,6 +23,8 @@ pub(super) struct Part {
     pub(super) guards: GuardList,
     /// The version of the first read; the version of all reads where the store has snapshots.
     snapshot: Option<Version>,
+    /// The epoch of all versions that are relied on.
+    pub(super) epoch: Option<Epoch>,
     pub(super) newest: Version,
     /// Read requests made.
     pub(super) reads: u64,
@@ -41,7 +45,16 @@ impl Part {
         if logging {
             writes.mark();
         }
-        Self { link, writes, guards: GuardList::default(), snapshot: None, newest: 0, reads: 0, repeated: 0 }
+        Self {
+            link,
+            writes,
+            guards: GuardList::default(),
+            snapshot: None,
+            epoch: None,
+            newest: 0,
+            reads: 0,
+            repeated: 0,
+        }
     }
 
     /// Relies on a table's description; its version is that of the local home.
@@ -53,6 +66,9 @@ impl Part {
         stamp: u64,
     ) -> Result<()> {
         let version = if self.link.no == local { Some(version) } else { self.link.described_as(table, stamp) };
+        if version.is_some() {
+            self.epoch = self.epoch.or(self.link.epoch());
+        }
         self.guards.use_table(table, version, stamp)
     }
 
@@ -204,6 +220,7 @@ impl Part {
         if !snapshots && self.snapshot.is_some() {
             self.guards.rebase(response.snapshot);
         }
+        self.epoch.get_or_insert(response.epoch);
         self.snapshot.get_or_insert(response.snapshot);
         self.newest = self.newest.max(response.snapshot);
         let mut results = response.results;
@@ -212,7 +229,7 @@ impl Part {
         }
         for (result, (table, _)) in results.drain(asked..).zip(tables) {
             if let Some((stamp, version)) = self.guards.confirm_table(table, result.entries.first())? {
-                self.link.note_description(table, stamp, version);
+                self.link.note_description(table, stamp, version, response.epoch);
             }
         }
         if snapshots && remember.nothing_at_snapshots {
@@ -241,7 +258,7 @@ impl Part {
         let mut relied =
             if consistent { self.guards.of_reads(self.newest, self.most_guards()) } else { Guards::default() };
         self.reads += 1;
-        let request = ReadRequest { reads: reads.to_vec(), at, guards: relied.take(), limits };
+        let request = ReadRequest { reads: reads.to_vec(), at, guards: relied.take(), epoch: self.epoch, limits };
         match self.link.read(request).await? {
             ReadOutcome::Answer(response) => Ok(response),
             ReadOutcome::Conflict { guard } => Err(relied.failure(guard)),
@@ -251,7 +268,7 @@ impl Part {
     /// Whether everything that was read is still as it was: one round trip.
     pub(super) async fn validate(&self) -> Result<()> {
         let mut relied = self.guards.of_reads(self.newest, self.most_guards());
-        let request = ReadRequest { guards: relied.take(), ..ReadRequest::default() };
+        let request = ReadRequest { guards: relied.take(), epoch: self.epoch, ..ReadRequest::default() };
         match self.link.read(request).await? {
             ReadOutcome::Answer(_) => Ok(()),
             ReadOutcome::Conflict { guard } => Err(relied.failure(guard)),

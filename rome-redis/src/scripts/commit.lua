@@ -1,12 +1,13 @@
 -- Applies a commit: checks everything first, then does only writes that cannot fail.
 -- KEYS: 3.. orders and streams by index.
--- ARGV: lane ('' for none, else l, client, lane), sequence(8), stream length, orders, guards, writes, changes; then the orders' spaces, the guards, the writes
+-- ARGV: lane ('' for none, else l, client, lane), sequence(8), stream length, orders, guards, writes, changes, rewrite ('1' or ''), history, epoch relied on;
+--   then the orders' spaces, the guards, the writes
 --   p index-of-order key value | d index-of-order key | a index-of-order key delta min max
 -- and the changes: index-of-stream name payload.
 -- Answer: 'C' version(8), 'G' guard(8), 'B' write(8), or 'L' (the lane is closed).
 
 local lane, sequence = ARGV[1], ARGV[2]
-local FIRST_ORDER, FIRST_SPACE = 3, 8
+local FIRST_ORDER, FIRST_SPACE = 3, 11
 local NO_VERSION = '\0\0\0\0\0\0\0\0'
 
 local function outcome(kind, value)
@@ -28,7 +29,11 @@ local function settled(stored)
   end
   if #stored ~= 17 then error(corrupt('a lane')) end
   local last = stored:sub(1, 8)
-  if last == sequence then return stored:sub(9) end
+  if last == sequence then
+    -- A connection that wrote nothing has nothing that replicas could confirm.
+    if ARGV[8] == '1' then call('HSET', meta, lane, stored) end
+    return stored:sub(9)
+  end
   if not is_later(sequence, last) then return 'L' end
   return nil
 end
@@ -110,7 +115,7 @@ if lane ~= '' then
   if result then return result end
 end
 for order = 0, orders - 1 do parse_space(ARGV[FIRST_SPACE + order], known[order + 2]) end
-local failing, first_write, version = failing_guard(FIRST_SPACE + orders, guards)
+local failing, first_write, version, _, epoch_field = failing_guard(FIRST_SPACE + orders, guards, ARGV[9], ARGV[10])
 if failing then return refuse(outcome('G', failing)) end
 if writes + changes == 0 then return refuse(outcome('C', version)) end
 version = version + 1
@@ -181,6 +186,10 @@ for order, members in pairs(left) do send('ZREM', KEYS[order], members) end
 send('HDEL', data, deletes)
 puts[#puts + 1] = 'v'
 puts[#puts + 1] = stamp
+if not epoch_field and ARGV[9] ~= '' then
+  puts[#puts + 1] = 'e'
+  puts[#puts + 1] = ARGV[9] .. ARGV[9]
+end
 send('HSET', data, puts)
 for order, size in pairs(largest) do
   local space = ARGV[FIRST_SPACE + order - FIRST_ORDER]

@@ -1,7 +1,7 @@
 -- Answers reads from one state of the home.
--- ARGV: guards, reads, bytes for each range; then the guards, then the reads:
+-- ARGV: guards, reads, bytes for each range, history, epoch relied on; then the guards, then the reads:
 --   p key | r index-of-order space from to limit reverse | f (the same as r)
--- Answer: the index of a guard, or {version(8), one answer for each read}:
+-- Answer: the index of a guard, or {version(8) epoch(8 or none), one answer for each read}:
 --   p: the stored value or nil | r: {more, keys, values, keys, values, ..} | f: {more, keys, values, targets, keys, ..}
 -- where more is 1 or 0, and a target is a stored value or nil. Returning the arrays that the commands gave costs least.
 
@@ -73,9 +73,9 @@ local function read_range(zset, space, from, to, limit, reverse, follow)
   return answer
 end
 
-local failing, at, version = failing_guard(4, tonumber(ARGV[1]))
+local failing, at, version, epoch = failing_guard(6, tonumber(ARGV[1]), ARGV[4], ARGV[5])
 if failing then return failing end
-local answers, read, reads = { pack('>I8', version) }, 1, tonumber(ARGV[2])
+local answers, read, reads = { pack('>I8', version) .. epoch }, 1, tonumber(ARGV[2])
 while read <= reads do
   if ARGV[at] == 'p' then
     -- Points that follow each other are fetched together.

@@ -55,6 +55,20 @@ local function chunk_of(space, bytes)
   return max(1, min(CHUNK_ELEMENTS, floor(bytes / largest)))
 end
 
+-- The epoch of the home, 8 bytes, from its field in the data, where the connection is of the history `own` ('' if the server names none) and
+-- the request relies on the epoch `relied` ('' for any).
+local function parse_epoch(stored, own, relied)
+  if own == '' then return '' end
+  local epoch = own
+  if stored then
+    if #stored ~= 16 then error(corrupt('the epoch of the home')) end
+    if stored:sub(1, 8) ~= own then error({ err = 'ROMETAKENOVER the home was used in another history' }) end
+    epoch = stored:sub(9)
+  end
+  if relied ~= '' and relied ~= epoch then error({ err = 'ROMEEPOCH the home is in another epoch' }) end
+  return epoch
+end
+
 local function check_value(value)
   if #value < 8 then error(corrupt('a value without version')) end
   return value
@@ -80,10 +94,11 @@ local function range_unchanged(zset, space, from, to, since, count)
   end
 end
 
--- Checks the guards that begin at ARGV[at]. Returns the index of the first that fails or nil, where the arguments go on, and the home's
--- version. The keys that guards name are fetched together with it, a few at a time, since their values may be large.
-local function failing_guard(at, guards)
-  local fields, last, ahead = { 'v' }, 1, at
+-- Checks the guards that begin at ARGV[at]. Returns the index of the first that fails or nil, where the arguments go on, the home's
+-- version and its epoch, and the field of the epoch, which is absent before the first commit. The epoch is checked before the guards, whose versions belong to
+-- it. The keys that guards name are fetched together with it, a few at a time, since their values may be large.
+local function failing_guard(at, guards, own, relied)
+  local fields, last, ahead = { 'v', 'e' }, 2, at
   for _ = 1, guards do
     local kind = ARGV[ahead]
     if kind == 'r' then
@@ -96,8 +111,9 @@ local function failing_guard(at, guards)
       ahead = ahead + (kind == 'v' and 3 or 2)
     end
   end
-  local fetched, first, field = call('HMGET', data, unpack(fields, 1, min(last, POINTS_AT_ONCE))), 1, 1
-  local version = parse_version(fetched[1])
+  local fetched, first, field = call('HMGET', data, unpack(fields, 1, min(last, POINTS_AT_ONCE))), 1, 2
+  local version, epoch_field = parse_version(fetched[1]), fetched[2]
+  local epoch = parse_epoch(epoch_field, own, relied)
   for i = 0, guards - 1 do
     local kind, holds = ARGV[at], nil
     if kind == 'r' then
@@ -122,8 +138,8 @@ local function failing_guard(at, guards)
         at = at + 2
       end
     end
-    if not holds then return i, ahead, version end
+    if not holds then return i, ahead, version, epoch, epoch_field end
   end
-  return nil, ahead, version
+  return nil, ahead, version, epoch, epoch_field
 end
 

@@ -52,7 +52,7 @@ pub async fn a_failed_guard_writes_nothing(rig: Rig) {
     let guards = vec![Guard::Present(key("a")), Guard::Version { key: key("a"), version }, Guard::Absent(key("a"))];
     let writes = vec![put(&key("a"), "2"), put(&key("b"), "2"), Write::Delete(key("a2")), add(&key("n"), 1)];
     let changes = vec![change("s", "never")];
-    let outcome = rig.commit(Commit { guards, writes, changes, ticket: None }).await;
+    let outcome = rig.commit(Commit { guards, writes, changes, ..Commit::default() }).await;
     assert_eq!(outcome, CommitOutcome::Conflict { guard: 2 });
     assert_eq!(rig.value(&key("a")).await.as_deref(), Some("1"), "a refused commit changed a key");
     assert_eq!(rig.get(&key("b")).await, None, "a refused commit made a key");

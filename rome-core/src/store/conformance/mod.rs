@@ -17,6 +17,7 @@ pub mod cancellation;
 pub mod commits;
 pub mod concurrency;
 pub mod counters;
+pub mod epochs;
 pub mod follow;
 pub mod guards;
 pub mod lanes;
@@ -184,6 +185,8 @@ macro_rules! __conformance_cases {
             follow::a_dangling_entry_has_no_target,
             follow::following_is_limited_and_continued,
             snapshots::a_read_at_an_old_version_sees_the_old_state,
+            epochs::a_read_names_its_epoch_and_keeps_to_it,
+            epochs::a_commit_of_another_epoch_writes_nothing,
             limits::too_many_guards_are_refused,
             limits::too_many_writes_are_refused,
             limits::too_many_bytes_are_refused,
