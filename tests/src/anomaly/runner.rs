@@ -24,7 +24,7 @@ pub struct Subject {
     pub name: String,
     /// What is expected of it.
     pub reads: Reads,
-    /// The database. Empty.
+    /// The database.
     pub database: Arc<dyn Database>,
 }
 
@@ -57,6 +57,13 @@ impl History {
         committed.map(|(name, _)| name.as_str()).collect()
     }
 
+    /// What happened as far as transactions have committed.
+    #[must_use]
+    pub fn without_losers(mut self) -> Self {
+        self.sessions.retain(|_, session| session.committed.is_some());
+        self
+    }
+
     /// Whether a session was shown a row.
     #[must_use]
     pub fn saw(&self, session: &str, row: &str) -> bool {
@@ -78,14 +85,9 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner on these databases, after `setup` on each.
+    /// A runner on these databases, which have the script's table.
     #[must_use]
-    pub fn new(handle: &Handle, subjects: Vec<Subject>, setup: &[&str]) -> Self {
-        for subject in &subjects {
-            for statement in setup {
-                handle.block_on(subject.database.execute(*statement)).expect(statement);
-            }
-        }
+    pub fn new(handle: &Handle, subjects: Vec<Subject>) -> Self {
         let place = |subject| Place { subject, open: BTreeMap::new(), history: History::default() };
         Self { handle: handle.clone(), places: subjects.into_iter().map(place).collect() }
     }
