@@ -258,7 +258,7 @@ async fn sites_join_and_leave() {
     // Who was there finds the site gone.
     assert!(there.execute("INSERT INTO t VALUES ('turin', 1)").await.is_err());
     db.add_site("turin").await.unwrap();
-    assert_eq!(db.topology().sites[2].home.0, 3, "numbers of homes are not used again");
+    assert_eq!(db.topology().sites[2].homes[0].0, 3, "numbers of homes are not used again");
 }
 
 #[tokio::test]
@@ -367,4 +367,69 @@ async fn explain_says_where() {
         assert!(text.contains(expected), "{sql}\n{text}");
     }
     assert!(explain("SELECT * FROM host WHERE id = 3").await.contains("at pisa, rome, turin  rows~"));
+}
+
+async fn sharded(homes: u16) -> (World, RomeDatabase) {
+    let world = World::new();
+    let sites =
+        FixedSites::new([("rome".to_owned(), Arc::clone(&world.stores[1]) as Arc<dyn Store>)]).with_homes(homes);
+    let db = RomeDatabase::open_sites("rome", Arc::new(sites), Options::default()).await.unwrap();
+    (world, db)
+}
+
+#[tokio::test]
+async fn a_table_is_spread_over_the_homes_of_its_site() {
+    let (world, db) = sharded(4).await;
+    db.execute("CREATE TABLE item (id bigint PRIMARY KEY, name text NOT NULL, amount bigint NOT NULL)").await.unwrap();
+    db.execute("CREATE INDEX item_amount ON item (amount)").await.unwrap();
+    let rows: Vec<String> = (0..100).map(|id| format!("({id}, 'n{id}', {})", id % 10)).collect();
+    db.execute(format!("INSERT INTO item VALUES {}", rows.join(", ")).as_str()).await.unwrap();
+    // By its key a row is found at one home; by anything else all are asked, and what they answer is validated.
+    let by_key = world.asked(db.query_one::<String, _>("SELECT name FROM item WHERE id = 17")).await;
+    assert_eq!((by_key.0.unwrap(), by_key.1[1]), ("n17".to_owned(), 1));
+    let by_index = world.asked(db.query_as::<(i64,), _>("SELECT id FROM item WHERE amount = 3 ORDER BY id")).await;
+    assert_eq!((by_index.0.unwrap().len(), by_index.1[1]), (10, 8));
+    let ids: Vec<(i64,)> = db.query_as("SELECT id FROM item ORDER BY id DESC LIMIT 3").await.unwrap();
+    assert_eq!(ids, [(99,), (98,), (97,)]);
+    // Fractions and numbers beyond the type match nothing, wherever they would lie.
+    for nothing in ["id = 1.5", "id = 99999999999999999999", "id IN (NULL)"] {
+        let sql = format!("SELECT count(*) FROM item WHERE {nothing}");
+        assert_eq!(db.query_one::<i64, _>(sql.as_str()).await.unwrap(), 0, "{nothing}");
+    }
+    assert_eq!(state(db.execute("INSERT INTO item VALUES (17, 'again', 1)").await), SqlState::UNIQUE_VIOLATION);
+    // A new key is another home, as often as not: the rows move.
+    assert_eq!(db.execute("UPDATE item SET id = id + 1000 WHERE amount = 3").await.unwrap(), 10);
+    let sum = db.query_one::<i64, _>("SELECT sum(id)::bigint FROM item").await.unwrap();
+    assert_eq!(sum, (0..100).sum::<i64>() + 10_000);
+    assert_eq!(db.execute("DELETE FROM item WHERE id >= 1000").await.unwrap(), 10);
+    let lines = db.query_as::<(String,), _>("EXPLAIN SELECT * FROM item WHERE name = 'n1'").await.unwrap();
+    let text: String = lines.into_iter().map(|line| line.0 + "\n").collect();
+    assert!(text.contains("at rome, 4 homes") && text.contains("wide-area round trips: 0"), "{text}");
+}
+
+#[tokio::test]
+async fn sharded_parents_and_children() {
+    let (_, db) = sharded(3).await;
+    db.execute("CREATE TABLE parent (id bigint PRIMARY KEY)").await.unwrap();
+    db.execute("CREATE TABLE child (id bigint PRIMARY KEY, parent bigint REFERENCES parent ON DELETE CASCADE)")
+        .await
+        .unwrap();
+    db.execute("INSERT INTO parent SELECT n FROM (VALUES (1), (2), (3), (4), (5), (6), (7), (8)) AS v (n)")
+        .await
+        .unwrap();
+    for id in 0..40 {
+        db.execute(("INSERT INTO child VALUES ($1, $2)", [id.into(), (id % 8 + 1).into()])).await.unwrap();
+    }
+    assert_eq!(state(db.execute("INSERT INTO child VALUES (100, 9)").await), SqlState::FOREIGN_KEY_VIOLATION);
+    assert_eq!(db.execute("DELETE FROM parent WHERE id = 3").await.unwrap(), 1);
+    assert_eq!(db.query_one::<i64, _>("SELECT count(*) FROM child").await.unwrap(), 35);
+    let joined = "SELECT count(*) FROM child JOIN parent ON parent.id = child.parent";
+    assert_eq!(db.query_one::<i64, _>(joined).await.unwrap(), 35);
+    db.execute("CREATE TABLE other (a bigint, b bigint, c text, PRIMARY KEY (a, b)) WITH (placement = 'sharded(a)')")
+        .await
+        .unwrap();
+    db.execute("INSERT INTO other VALUES (1, 1, 'x'), (1, 2, 'y'), (2, 1, 'z')").await.unwrap();
+    assert_eq!(db.query_one::<i64, _>("SELECT count(*) FROM other WHERE a = 1").await.unwrap(), 2);
+    let refused = db.execute("CREATE UNIQUE INDEX other_c ON other (c)").await;
+    assert_eq!(state(refused), SqlState::FEATURE_NOT_SUPPORTED);
 }

@@ -23,6 +23,7 @@ use tokio::sync::OnceCell;
 /// [[site]]
 /// name = "rome"
 /// store = "etcd://10.2.0.5:2379,10.2.0.6:2379,10.2.0.7:2379"
+/// homes = 4                               # sharded tables of this site are spread over so many; 1 where it is not said
 /// ```
 ///
 /// The order of the sites matters once only: when the database begins, they are numbered by it, and the first may bring tables along. Stores are
@@ -46,6 +47,13 @@ struct FileContent {
 struct FileSite {
     name: String,
     store: String,
+    /// How many homes the site gets when it joins.
+    #[serde(default = "one")]
+    homes: u16,
+}
+
+fn one() -> u16 {
+    1
 }
 
 impl fmt::Debug for TopologyFile {
@@ -107,6 +115,10 @@ impl Sites for TopologyFile {
         self.sites.iter().map(|site| site.name.clone()).collect()
     }
 
+    fn homes(&self, site: &str) -> u16 {
+        self.sites.iter().find(|known| known.name == site).map_or(1, |known| known.homes)
+    }
+
     async fn store(&self, site: &str) -> Result<Arc<dyn Store>> {
         let known = self.sites.iter().find(|known| known.name == site).zip(self.opened.get(site));
         let Some((known, opened)) = known else {
@@ -146,7 +158,7 @@ mod tests {
         for text in [
             "",
             "[[site]]\nname = \"a\"",
-            "[[site]]\nname = \"a\"\nstore = \"redis://:secret@h\"\nhomes = 3",
+            "[[site]]\nname = \"a\"\nstore = \"redis://:secret@h\"\nhouses = 3",
             "[[site]\nstore = \"redis://:secret@h\"",
             "[[site]]\nname = \"a\"\nstore = redis://:secret@h",
         ] {

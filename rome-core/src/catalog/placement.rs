@@ -1,48 +1,68 @@
-//! At which site each row of a table lives.
+//! At which home each row of a table lives.
 
 use super::{ColumnId, Table};
+use crate::encoding::{KeyColumn, encode_key_value};
 use crate::error::{Error, Result};
 use crate::topology::{HomeNo, Topology};
 use crate::value::Value;
+use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::sync::Arc;
 
 /// Where a table's rows live, as DDL says.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Placement {
-    /// At the first home: tables of a database with one site.
+    /// At the first home: tables of a database with one home.
     #[default]
     First,
-    /// All at one site.
+    /// All at the first home of one site.
     At {
         /// Its name.
         site: String,
     },
-    /// Each at the site that a column names.
+    /// Each at the first home of the site that a column names.
     BySite {
         /// The column, text and NOT NULL.
         column: ColumnId,
     },
+    /// Over all homes of one site, by a hash of some columns.
+    Sharded {
+        /// The site's name.
+        site: String,
+        /// The columns, NOT NULL.
+        columns: Vec<ColumnId>,
+    },
+}
+
+impl Placement {
+    /// The columns that say where a row lives.
+    pub fn columns(&self) -> &[ColumnId] {
+        match self {
+            Self::First | Self::At { .. } => &[],
+            Self::BySite { column } => std::slice::from_ref(column),
+            Self::Sharded { columns, .. } => columns,
+        }
+    }
 }
 
 /// [`Placement`] with homes in place of names.
 #[derive(Clone, Debug)]
-pub enum Homes {
-    /// All rows at one home.
+pub struct Homes {
+    /// Positions in [`Table::columns`] of the placement columns.
+    positions: Vec<usize>,
+    rule: Rule,
+}
+
+#[derive(Clone, Debug)]
+enum Rule {
     One(HomeNo),
-    /// At the home of the site that the column at this position names.
-    BySite {
-        /// The position in [`Table::columns`].
-        position: usize,
-        /// The sites.
-        topology: Arc<Topology>,
-    },
+    BySite(Arc<Topology>),
+    Sharded { columns: Vec<KeyColumn>, homes: Vec<HomeNo> },
 }
 
 impl Default for Homes {
     fn default() -> Self {
-        Self::One(HomeNo::FIRST)
+        Self { positions: vec![], rule: Rule::One(HomeNo::FIRST) }
     }
 }
 
@@ -57,53 +77,71 @@ impl Homes {
     /// The homes of a table with this placement.
     ///
     /// # Errors
-    /// 22023 where the site does not exist, XX000 where the column does not.
+    /// 22023 where the site does not exist, XX000 where a column does not.
     pub fn of(table: &Table, topology: &Arc<Topology>) -> Result<Self> {
-        match &table.placement {
-            Placement::First => Ok(Self::One(HomeNo::FIRST)),
-            Placement::At { site } => topology.home_of_site(site).map(Self::One),
-            Placement::BySite { column } => {
-                let position = table.position(*column);
-                let position = position.ok_or_else(|| Error::internal("a placement names no column"))?;
-                Ok(Self::BySite { position, topology: Arc::clone(topology) })
+        let positions = table
+            .placement
+            .columns()
+            .iter()
+            .map(|column| table.position(*column).ok_or_else(|| Error::internal("a placement names no column")));
+        let rule = match &table.placement {
+            Placement::First => Rule::One(HomeNo::FIRST),
+            Placement::At { site } => Rule::One(topology.home_of_site(site)?),
+            Placement::BySite { .. } => Rule::BySite(Arc::clone(topology)),
+            Placement::Sharded { site, columns } => {
+                let columns = columns.iter().filter_map(|id| table.column(*id));
+                let columns = columns.map(|column| KeyColumn::ascending(column.data_type.clone())).collect();
+                Rule::Sharded { columns, homes: topology.site(site)?.homes.clone() }
             }
-        }
+        };
+        Ok(Self { positions: positions.collect::<Result<_>>()?, rule })
     }
 
     /// Every home that may hold rows.
     pub fn all(&self) -> Vec<HomeNo> {
-        match self {
-            Self::One(home) => vec![*home],
-            Self::BySite { topology, .. } => topology.homes(),
+        match &self.rule {
+            Rule::One(home) => vec![*home],
+            Rule::BySite(topology) => topology.sites.iter().filter_map(|site| site.homes.first().copied()).collect(),
+            Rule::Sharded { homes, .. } => homes.clone(),
         }
     }
 
     /// The only home, where there is only one.
     pub fn only(&self) -> Option<HomeNo> {
-        match self {
-            Self::One(home) => Some(*home),
-            Self::BySite { topology, .. } => match topology.sites.as_slice() {
-                [site] => Some(site.home),
-                _ => None,
-            },
-        }
-    }
-
-    /// The position of the column that says where a row lives, where there is one.
-    pub fn column(&self) -> Option<usize> {
-        match self {
-            Self::One(_) => None,
-            Self::BySite { position, .. } => Some(*position),
-        }
-    }
-
-    /// The home of the rows whose placement column has this value; `None` where none can have it.
-    pub fn of_value(&self, value: &Value) -> Option<HomeNo> {
-        match (self, value) {
-            (Self::One(home), _) => Some(*home),
-            (Self::BySite { topology, .. }, Value::Text(site)) => topology.site(site).map(|site| site.home),
+        match self.all().as_slice() {
+            [home] => Some(*home),
             _ => None,
         }
+    }
+
+    /// The positions of the columns that say where a row lives, where there are several homes.
+    pub fn columns(&self) -> &[usize] {
+        if self.only().is_some() { &[] } else { &self.positions }
+    }
+
+    /// The home of the rows whose placement columns have these values; `None` where no row can have them.
+    ///
+    /// # Errors
+    /// 54000 where a value is too large for a key.
+    pub fn of_values(&self, values: &[Value]) -> Result<Option<HomeNo>> {
+        Ok(match &self.rule {
+            Rule::One(home) => Some(*home),
+            Rule::BySite(topology) => match values.first() {
+                Some(Value::Text(site)) => topology.home_of_site(site).ok(),
+                _ => None,
+            },
+            Rule::Sharded { columns, homes } => {
+                let mut bytes = vec![];
+                for (value, column) in values.iter().zip(columns) {
+                    encode_key_value(&mut bytes, value, column)?;
+                }
+                // Any hash that never changes does; a stored row is where this one says.
+                let digest = Md5::digest(&bytes);
+                let hash = digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                let share = usize::try_from(hash % BUCKETS).unwrap_or_default() * homes.len() / BUCKETS as usize;
+                homes.get(share).copied()
+            }
+        })
     }
 
     /// The home of a row.
@@ -111,21 +149,18 @@ impl Homes {
     /// # Errors
     /// 22023 where the row names no site.
     pub fn of_row(&self, row: &[Value]) -> Result<HomeNo> {
-        match self {
-            Self::One(home) => Ok(*home),
-            Self::BySite { position, topology } => match row.get(*position) {
-                Some(Value::Text(site)) => topology.home_of_site(site),
-                _ => Err(Error::internal("a row without a site")),
-            },
+        if let Rule::One(home) = self.rule {
+            return Ok(home);
+        }
+        let value = |position: &usize| row.get(*position).cloned().unwrap_or(Value::Null);
+        let values: Vec<Value> = self.positions.iter().map(value).collect();
+        match (self.of_values(&values)?, &self.rule, values.first()) {
+            (Some(home), ..) => Ok(home),
+            (None, Rule::BySite(topology), Some(Value::Text(site))) => topology.home_of_site(site),
+            _ => Err(Error::internal("a row without a home")),
         }
     }
 }
 
-impl fmt::Display for Homes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::One(home) => write!(f, "home {home}"),
-            Self::BySite { .. } => f.write_str("by site"),
-        }
-    }
-}
+/// Shards that the homes of a site share evenly.
+const BUCKETS: u64 = 1_024;

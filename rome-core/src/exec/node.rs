@@ -134,9 +134,9 @@ pub struct Scan {
     pub columns: Vec<usize>,
     /// How rows are found.
     pub access: Access,
-    /// What the placement column equals, where that is known: at the homes of the sites that these name, and nowhere else, are rows.
-    /// Evaluated as [`Access::prefix`] is; `None` is every home of the table.
-    pub sites: Option<Vec<Expr>>,
+    /// What each placement column equals, where that is known of all of them: rows are at the homes of these values' combinations, and nowhere
+    /// else. As [`Access::prefix`]; `None` is every home of the table.
+    pub placed: Option<Vec<Vec<Expr>>>,
     /// Checked on each row, over the output columns.
     pub filter: Option<Expr>,
     /// Descending key order.

@@ -39,8 +39,8 @@ pub(super) struct ScanTarget<'a> {
 /// The path chosen.
 pub(super) struct Choice {
     pub(super) access: Access,
-    /// See [`Scan::sites`](crate::exec::node::Scan::sites).
-    pub(super) sites: Option<Vec<Expr>>,
+    /// See [`Scan::placed`](crate::exec::node::Scan::placed).
+    pub(super) placed: Option<Vec<Vec<Expr>>>,
     pub(super) reverse: bool,
     /// Rows that the path yields, before other filters.
     pub(super) rows: f64,
@@ -107,8 +107,14 @@ pub(super) fn choose(
             best = candidate;
         }
     }
-    let placed = table.homes.column().filter(|_| table.homes.only().is_none());
-    best.sites = placed.and_then(id_at).and_then(|id| context.equal_to(id, &DataType::Text)).map(|(_, sites)| sites);
+    let placement = table.homes.columns();
+    if !placement.is_empty() {
+        let alternatives = placement.iter().map(|position| {
+            let column = table.columns.get(*position)?;
+            context.equal_to(id_at(*position)?, &column.data_type).map(|(_, values)| values)
+        });
+        best.placed = alternatives.collect();
+    }
     best
 }
 
@@ -164,7 +170,7 @@ impl Context<'_> {
         let per_row = if index.is_some() { FOLLOW_COST } else { 1.0 };
         Choice {
             access: Access { index, prefix, lower, upper },
-            sites: None,
+            placed: None,
             reverse: order.unwrap_or(false),
             rows,
             cost: read * per_row + sorting + RANGE_COST * combinations as f64,

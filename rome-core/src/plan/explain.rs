@@ -59,7 +59,7 @@ fn wide_line(trips: &Trips, commits: u64, store: StoreTraits<'_>) -> Option<Stri
     if !store.topology.is_spread() {
         return None;
     }
-    let commits = if trips.reach.is_only(store.local) { 0 } else { commits };
+    let commits = if trips.reach.is_near(store) { 0 } else { commits };
     let least = if trips.reach.named > 0 { "at most " } else { "" };
     Some(format!(
         "Sites: {}; wide-area round trips: {least}{} (reads {}, commits {commits})",
@@ -132,7 +132,7 @@ impl Trips {
         let reach = Reach::of_scan(scan);
         self.reach.add(&reach);
         let reads = scan_trips(scan, store);
-        (reads, if reach.is_only(store.local) { 0 } else { reads })
+        (reads, if reach.is_near(store) { 0 } else { reads })
     }
 
     fn add_expr(&mut self, expr: &Expr, store: StoreTraits<'_>) {

@@ -4,6 +4,7 @@ use crate::catalog::Table;
 use crate::exec::expr::{Expr, ExprKind};
 use crate::exec::node::{Change, Node, Scan};
 use crate::topology::{HomeNo, Topology};
+use crate::value::{Value, cast};
 use std::collections::BTreeSet;
 
 /// What the store can do and where the client is, as far as they change the number of round trips.
@@ -15,6 +16,15 @@ pub struct StoreTraits<'t> {
     pub local: HomeNo,
     /// All sites.
     pub topology: &'t Topology,
+}
+
+/// The value of a literal, cast or not.
+fn literal(expr: &Expr) -> Option<Value> {
+    match &expr.kind {
+        ExprKind::Literal(value) => Some(value.clone()),
+        ExprKind::Cast(inner) => cast(literal(inner)?, &expr.data_type).ok(),
+        _ => None,
+    }
 }
 
 /// Homes that are reached.
@@ -29,9 +39,9 @@ pub(super) struct Reach {
 impl Reach {
     pub(super) fn of_scan(scan: &Scan) -> Self {
         let mut reach = Self::default();
-        match &scan.sites {
+        match &scan.placed {
             None => reach.homes.extend(scan.table.homes.all()),
-            Some(sites) => sites.iter().for_each(|site| reach.add_site(&scan.table, site)),
+            Some(columns) => reach.add_values(&scan.table, columns),
         }
         reach
     }
@@ -45,22 +55,28 @@ impl Reach {
             // What is deleted was read.
             Change::Delete(_) => return reach,
         };
-        let position = match (table.homes.only(), table.homes.column()) {
-            (Some(home), _) => {
-                reach.homes.insert(home);
-                return reach;
-            }
-            (None, Some(position)) => position,
-            (None, None) => return reach,
-        };
+        if let Some(home) = table.homes.only() {
+            reach.homes.insert(home);
+            return reach;
+        }
+        let placement = table.homes.columns();
         match change {
-            Change::Insert(insert) => match (&insert.source, insert.targets.iter().position(|at| *at == position)) {
-                (Node::Values { rows }, Some(at)) => {
-                    rows.iter().filter_map(|row| row.get(at)).for_each(|site| reach.add_site(table, site));
+            Change::Insert(insert) => {
+                let at: Option<Vec<usize>> = placement
+                    .iter()
+                    .map(|position| insert.targets.iter().position(|target| target == position))
+                    .collect();
+                match (&insert.source, at) {
+                    (Node::Values { rows }, Some(at)) => {
+                        for row in rows {
+                            let values = at.iter().filter_map(|at| row.get(*at)).map(|expr| vec![expr.clone()]);
+                            reach.add_values(table, &values.collect::<Vec<_>>());
+                        }
+                    }
+                    _ => reach.named = table.homes.all().len(),
                 }
-                _ => reach.named = table.homes.all().len(),
-            },
-            Change::Update(update) if update.assignments.iter().any(|(at, _)| *at == position) => {
+            }
+            Change::Update(update) if update.assignments.iter().any(|(at, _)| placement.contains(at)) => {
                 reach.named = table.homes.all().len();
             }
             _ => {}
@@ -68,11 +84,21 @@ impl Reach {
         reach
     }
 
-    fn add_site(&mut self, table: &Table, site: &Expr) {
-        match &site.kind {
-            ExprKind::Literal(value) => self.homes.extend(table.homes.of_value(value)),
-            ExprKind::Cast(inner) if matches!(inner.kind, ExprKind::Literal(_)) => self.add_site(table, inner),
-            _ => self.named += 1,
+    /// The homes of all combinations of these values of the placement columns.
+    fn add_values(&mut self, table: &Table, columns: &[Vec<Expr>]) {
+        let combinations = columns.iter().map(Vec::len).product::<usize>();
+        let known: Option<Vec<Vec<Value>>> =
+            columns.iter().map(|values| values.iter().map(literal).collect()).collect();
+        match (known, columns) {
+            (Some(known), [_]) => {
+                let homes = known.into_iter().flatten().filter_map(|value| table.homes.of_values(&[value]).ok());
+                self.homes.extend(homes.flatten());
+            }
+            (Some(known), _) if combinations == 1 => {
+                let values: Vec<Value> = known.into_iter().flatten().collect();
+                self.homes.extend(table.homes.of_values(&values).ok().flatten());
+            }
+            _ => self.named += combinations.min(table.homes.all().len()),
         }
     }
 
@@ -81,9 +107,10 @@ impl Reach {
         self.named += other.named;
     }
 
-    /// Whether it surely stays at one home.
-    pub(super) fn is_only(&self, home: HomeNo) -> bool {
-        self.named == 0 && self.homes.iter().all(|other| *other == home)
+    /// Whether it surely stays at the local site.
+    pub(super) fn is_near(&self, traits: StoreTraits<'_>) -> bool {
+        let here = traits.topology.site_of(traits.local);
+        self.named == 0 && self.homes.iter().all(|home| traits.topology.site_of(*home) == here)
     }
 
     /// Whether it may be more than one home.
@@ -93,12 +120,20 @@ impl Reach {
 
     /// `at rome`, `at 3 sites`, `at 1 named site`.
     pub(super) fn text(&self, traits: StoreTraits<'_>) -> String {
-        let mut parts: Vec<String> = if self.homes.len() > 3 {
-            vec![format!("{} sites", self.homes.len())]
-        } else {
-            let name = |home: &HomeNo| traits.topology.site_of(*home).unwrap_or("?").to_owned();
-            self.homes.iter().map(name).collect()
+        let mut names: Vec<&str> = vec![];
+        for home in &self.homes {
+            let name = traits.topology.site_of(*home).unwrap_or("?");
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let mut parts: Vec<String> = match names.len() {
+            0..=3 => names.iter().map(|name| (*name).to_owned()).collect(),
+            many => vec![format!("{many} sites")],
         };
+        if self.homes.len() > names.len() {
+            parts.push(format!("{} homes", self.homes.len()));
+        }
         match self.named {
             0 => {}
             1 => parts.push("the site that its value names".to_owned()),

@@ -217,13 +217,16 @@ impl Planner {
         for bound in access.lower.iter_mut().chain(&mut access.upper) {
             bound.value = self.resolve(bound.value.clone(), outer)?;
         }
-        let sites = choice.sites.map(|sites| self.resolve_all(sites, outer)).transpose()?;
+        let placed = choice.placed.map(|columns| {
+            columns.into_iter().map(|values| self.resolve_all(values, outer)).collect::<Result<Vec<_>>>()
+        });
+        let placed = placed.transpose()?;
         let filter = if remaining.is_empty() { None } else { Some(self.resolve(Expr::all(remaining), &layout)?) };
         let scan = Scan {
             table: Arc::clone(table),
             columns: kept.iter().map(|(_, position)| *position).collect(),
             access,
-            sites,
+            placed,
             filter,
             reverse: choice.reverse,
             row_goal: goal.map(|goal| self.resolve(goal, &[])).transpose()?,

@@ -1,8 +1,8 @@
 //! Where data lies: sites, the homes that each has, and their numbers.
 //!
-//! A *site* is a place with a store of its own; a *home* is one atomicity domain of a store. A database that was opened on one store has one
-//! site and one home, and no topology in the store. Several sites are joined by a [`Topology`], which every home keeps with the catalog;
-//! its epoch rises with every change.
+//! A *site* is a place with a store of its own; a *home* is one atomicity domain of a store, and a site has one or more. A database that was
+//! opened on one store has one site and one home, and no topology in the store. Several are joined by a [`Topology`], which every home keeps
+//! with the catalog; its epoch rises with every change.
 
 use crate::error::{Error, Result, SqlState};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,9 @@ use std::fmt;
 
 /// Most sites of a database.
 pub const MAX_SITES: usize = 1_000;
+
+/// Most homes of a site.
+pub const MAX_HOMES: u16 = 64;
 
 /// Longest name of a site, in bytes.
 const MAX_SITE_NAME: usize = 63;
@@ -30,13 +33,20 @@ impl fmt::Display for HomeNo {
     }
 }
 
-/// A site and its home.
+/// A site and its homes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Site {
     /// Its name, unique.
     pub name: String,
-    /// The number of its home.
-    pub home: HomeNo,
+    /// The numbers of its homes, at least one. Catalog and unsharded tables are at the first.
+    pub homes: Vec<HomeNo>,
+}
+
+impl Site {
+    /// The first home.
+    pub fn home(&self) -> HomeNo {
+        self.homes.first().copied().unwrap_or(HomeNo::FIRST)
+    }
 }
 
 /// The sites of a database.
@@ -55,20 +65,35 @@ pub struct Topology {
 impl Topology {
     /// The one site of a database that has only one.
     pub fn single(site: &str) -> Self {
-        let sites = vec![Site { name: site.to_owned(), home: HomeNo::FIRST }];
+        let sites = vec![Site { name: site.to_owned(), homes: vec![HomeNo::FIRST] }];
         Self { cluster: String::new(), epoch: 0, sites, next_home: 1 }
     }
 
-    /// A new database at these sites.
+    /// A new database at these sites, each with so many homes.
     ///
     /// # Errors
-    /// 22023 where a name is empty, too long, or there twice, or there is no site or too many.
-    pub fn new(cluster: String, sites: &[String]) -> Result<Self> {
-        let numbered = sites.iter().zip(0..).map(|(name, no)| Site { name: name.clone(), home: HomeNo(no) });
-        let next_home = u16::try_from(sites.len()).unwrap_or(u16::MAX);
-        let topology = Self { cluster, epoch: 1, sites: numbered.collect(), next_home };
+    /// 22023 where a name is empty, too long, or there twice, or there are no sites or homes or too many.
+    pub fn new(cluster: String, sites: &[(String, u16)]) -> Result<Self> {
+        let mut topology = Self { cluster, epoch: 1, sites: vec![], next_home: 0 };
+        for (name, homes) in sites {
+            topology.add(name, *homes)?;
+        }
         topology.check()?;
         Ok(topology)
+    }
+
+    fn add(&mut self, name: &str, homes: u16) -> Result<()> {
+        if homes == 0 || homes > MAX_HOMES {
+            let message = format!("site \"{name}\" has between 1 and {MAX_HOMES} homes, not {homes}");
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        let next = self
+            .next_home
+            .checked_add(homes)
+            .ok_or_else(|| Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "all numbers of homes are used up"))?;
+        self.sites.push(Site { name: name.to_owned(), homes: (self.next_home..next).map(HomeNo).collect() });
+        self.next_home = next;
+        Ok(())
     }
 
     fn check(&self) -> Result<()> {
@@ -95,14 +120,10 @@ impl Topology {
     ///
     /// # Errors
     /// As [`Topology::new`]; 54000 where all numbers of homes are used up.
-    pub fn with(&self, name: &str) -> Result<Self> {
+    pub fn with(&self, name: &str, homes: u16) -> Result<Self> {
         let mut grown = self.clone();
         grown.epoch += 1;
-        grown.sites.push(Site { name: name.to_owned(), home: HomeNo(self.next_home) });
-        grown.next_home = self
-            .next_home
-            .checked_add(1)
-            .ok_or_else(|| Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "all numbers of homes are used up"))?;
+        grown.add(name, homes)?;
         grown.check()?;
         Ok(grown)
     }
@@ -121,35 +142,38 @@ impl Topology {
     }
 
     /// The site of this name.
-    pub fn site(&self, name: &str) -> Option<&Site> {
-        self.sites.iter().find(|site| site.name == name)
-    }
-
-    /// The name of the site that a home belongs to.
-    pub fn site_of(&self, home: HomeNo) -> Option<&str> {
-        self.sites.iter().find(|site| site.home == home).map(|site| site.name.as_str())
-    }
-
-    /// All homes, in the order of their sites.
-    pub fn homes(&self) -> Vec<HomeNo> {
-        self.sites.iter().map(|site| site.home).collect()
-    }
-
-    /// The home of a site.
     ///
     /// # Errors
     /// 22023 where there is no site of this name.
-    pub fn home_of_site(&self, name: &str) -> Result<HomeNo> {
-        self.site(name).map(|site| site.home).ok_or_else(|| {
+    pub fn site(&self, name: &str) -> Result<&Site> {
+        self.sites.iter().find(|site| site.name == name).ok_or_else(|| {
             let known: Vec<&str> = self.sites.iter().map(|site| site.name.as_str()).collect();
             Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("site \"{name}\" does not exist"))
                 .with_hint(format!("The sites are: {}.", known.join(", ")))
         })
     }
 
+    /// The name of the site that a home belongs to.
+    pub fn site_of(&self, home: HomeNo) -> Option<&str> {
+        self.sites.iter().find(|site| site.homes.contains(&home)).map(|site| site.name.as_str())
+    }
+
+    /// All homes, in the order of their sites.
+    pub fn homes(&self) -> Vec<HomeNo> {
+        self.sites.iter().flat_map(|site| site.homes.iter().copied()).collect()
+    }
+
+    /// The first home of a site.
+    ///
+    /// # Errors
+    /// 22023 where there is no site of this name.
+    pub fn home_of_site(&self, name: &str) -> Result<HomeNo> {
+        self.site(name).map(Site::home)
+    }
+
     /// Whether there are several homes.
     pub fn is_spread(&self) -> bool {
-        self.sites.len() > 1
+        self.homes().len() > 1
     }
 }
 
@@ -157,16 +181,16 @@ impl Topology {
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    fn names(names: &[&str]) -> Vec<(String, u16)> {
+        names.iter().map(|name| ((*name).to_owned(), 1)).collect()
     }
 
     #[test]
     fn sites_are_numbered_in_order() {
-        let topology = Topology::new("c".into(), &names(&["rome", "pisa"])).unwrap();
-        assert_eq!(topology.home_of_site("pisa").unwrap(), HomeNo(1));
-        assert_eq!(topology.site_of(HomeNo(0)), Some("rome"));
-        assert_eq!(topology.next_home, 2);
+        let topology = Topology::new("c".into(), &[("rome".into(), 2), ("pisa".into(), 1)]).unwrap();
+        assert_eq!(topology.home_of_site("pisa").unwrap(), HomeNo(2));
+        assert_eq!(topology.site_of(HomeNo(1)), Some("rome"));
+        assert_eq!(topology.next_home, 3);
         assert!(topology.is_spread());
     }
 
@@ -175,6 +199,9 @@ mod tests {
         for sites in [vec![], names(&["a", "a"]), names(&[""]), names(&[&"x".repeat(64)])] {
             let error = Topology::new("c".into(), &sites).unwrap_err();
             assert_eq!(error.state(), SqlState::INVALID_PARAMETER_VALUE, "{sites:?}");
+        }
+        for homes in [0, MAX_HOMES + 1] {
+            assert!(Topology::new("c".into(), &[("a".into(), homes)]).is_err());
         }
         let error = Topology::single("here").home_of_site("there").unwrap_err();
         assert_eq!(error.message(), "site \"there\" does not exist");

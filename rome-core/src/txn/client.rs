@@ -263,6 +263,11 @@ impl Client {
         &self.local.home
     }
 
+    /// Whether a home is at the local site.
+    pub(super) fn is_near(&self, link: &Link) -> bool {
+        link.no == self.local.no || !link.site.is_empty() && link.site == self.local.site
+    }
+
     /// The local home's number.
     pub fn local(&self) -> HomeNo {
         self.local.no

@@ -161,14 +161,14 @@ impl Txn {
             }
         }
         let remember = self.remember();
-        let (client, local) = (&self.client, self.client.local());
+        let client = &self.client;
         let asked = self.parts.iter_mut().zip(by_part).filter(|(_, (positions, _))| !positions.is_empty());
         let answered = asked.map(|(part, (positions, reads))| async move {
             let before = (part.reads, part.repeated);
             let results = part.read(client, reads, limits, remember).await;
             let blocked = part.repeated - before.1;
             let trips = part.reads - before.0 - blocked;
-            Ok::<_, Error>((positions, results?, trips, blocked, part.link.no != local))
+            Ok::<_, Error>((positions, results?, trips, blocked, !client.is_near(&part.link)))
         });
         let answered = try_join_all(answered).await;
         let mut results: Vec<(usize, ReadResult)> = vec![];
@@ -188,7 +188,6 @@ impl Txn {
     async fn read_one_home(&mut self, home: HomeNo, reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
         let remember = self.remember();
         let position = self.position(home)?;
-        let local = self.client.local();
         let Some(part) = self.parts.get_mut(position) else {
             return Err(Error::internal("a transaction has lost a part"));
         };
@@ -198,7 +197,7 @@ impl Txn {
         let trips = part.reads - before.0 - blocked;
         self.trips.reads += trips;
         self.trips.blocked += blocked;
-        if home != local {
+        if !self.client.is_near(&part.link) {
             self.trips.wide += trips;
         }
         results
@@ -317,9 +316,8 @@ impl Txn {
             self.validate || self.has_writes() || self.parts.iter().any(|part| part.guards.expected_len() > 0);
         // A part that only holds the descriptions of tables, at a home that nothing was read from or written to, is none.
         self.parts.retain(|part| part.has_read() || !part.writes.is_empty() || part.guards.expected_len() > 0);
-        let local = self.client.local();
         self.trips.commits += 1;
-        self.trips.wide += u64::from(self.parts.iter().any(|part| part.link.no != local));
+        self.trips.wide += u64::from(self.parts.iter().any(|part| !self.client.is_near(&part.link)));
         if !changes {
             // All of it held at once: after the last read, and before the first of these.
             try_join_all(self.parts.iter().map(Part::validate)).await?;
@@ -332,7 +330,7 @@ impl Txn {
         let learnt = try_join_all(learnt).await?;
         if !learnt.is_empty() {
             self.trips.reads += 1;
-            self.trips.wide += 1;
+            self.trips.wide += u64::from(self.parts.iter().any(|part| !self.client.is_near(&part.link)));
         }
         match self.parts.as_slice() {
             [] => {}

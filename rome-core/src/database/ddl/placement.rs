@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `placement = 'at(site)'` | all at one site |
 //! | `placement = 'by_site(column)'` | each at the site that the column names |
-//! | none | all at the site of the client that makes the table |
+//! | `placement = 'sharded'`, `'sharded(column, ...)'` | over the homes of the local site, by a hash of the columns, by default the primary key |
+//! | none | as `sharded` where the local site has several homes, else all at the local site |
 
 use super::Ddl;
 use crate::catalog::{ColumnId, Homes, Placement, Table};
@@ -24,23 +25,26 @@ impl Ddl<'_> {
         }
         table.placement = match placement {
             Some(placement) => placement,
-            None => self.placement_here(),
+            None => self.placement_here(table)?,
         };
-        if let Placement::BySite { column } = table.placement
-            && let Some(column) = table.columns.iter_mut().find(|other| other.id == column)
-        {
+        let columns = table.placement.columns().to_vec();
+        for column in table.columns.iter_mut().filter(|column| columns.contains(&column.id)) {
             column.not_null = true;
         }
         table.homes = Homes::of(table, self.catalog.topology())?;
         Ok(())
     }
 
-    fn placement_here(&self) -> Placement {
+    fn placement_here(&self, table: &Table) -> Result<Placement> {
         let topology = self.catalog.topology();
-        match topology.site_of(self.here()) {
-            Some(site) if topology.is_spread() => Placement::At { site: site.to_owned() },
-            _ => Placement::First,
+        if !topology.is_spread() {
+            return Ok(Placement::First);
         }
+        let site = topology.site_of(self.here()).ok_or_else(|| Error::internal("the local home has no site"))?;
+        if topology.site(site)?.homes.len() > 1 {
+            return Ok(Placement::Sharded { site: site.to_owned(), columns: table.primary_key.clone() });
+        }
+        Ok(Placement::At { site: site.to_owned() })
     }
 
     fn placement(&self, table: &Table, text: &str) -> Result<Placement> {
@@ -52,7 +56,29 @@ impl Ddl<'_> {
             self.catalog.topology().home_of_site(&site)?;
             return Ok(Placement::At { site });
         }
+        if text.trim() == "sharded" || argument("sharded").is_some() {
+            let columns = match argument("sharded") {
+                None => table.primary_key.clone(),
+                Some(names) => {
+                    let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
+                    super::columns::column_ids(table, &names)?
+                }
+            };
+            let topology = self.catalog.topology();
+            if topology.epoch == 0 {
+                return Ok(Placement::First);
+            }
+            let site = topology.site_of(self.here()).unwrap_or_default();
+            return Ok(Placement::Sharded { site: site.to_owned(), columns });
+        }
         if let Some(name) = argument("by_site") {
+            if self.catalog.topology().epoch == 0 {
+                return Err(Error::new(
+                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    "this database has one store and no sites to place rows at",
+                )
+                .with_hint("Open it with a topology."));
+            }
             let (_, column) = table.column_named(&name).ok_or_else(|| {
                 Error::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" named in placement does not exist"))
                     .with_table(&table.name)
@@ -73,39 +99,39 @@ impl Ddl<'_> {
 
 fn invalid(message: String) -> Error {
     Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
-        .with_hint("Placements are at(site) and by_site(column), as in WITH (placement = 'by_site(site)').")
+        .with_hint("Placements are at(site), by_site(column) and sharded, as in WITH (placement = 'by_site(site)').")
 }
 
-/// Refuses unique keys that rows at different sites could share: uniqueness is checked at a row's home.
+/// Refuses unique keys that rows at different homes could share: uniqueness is checked at a row's home.
 pub(super) fn check_keys(table: &Table) -> Result<()> {
-    let Placement::BySite { column } = table.placement else { return Ok(()) };
-    let name = table.column(column).map_or("?", |column| column.name.as_str());
+    let columns = table.placement.columns();
+    let names: Vec<&str> =
+        columns.iter().filter_map(|id| table.column(*id)).map(|column| column.name.as_str()).collect();
+    let names = names.join("\", \"");
     let refused = |what: String| {
-        Error::unsupported(format!("{what} without the placement column \"{name}\""))
-            .with_hint(format!("Add \"{name}\" to the key: it is then unique at each site."))
+        Error::unsupported(format!("{what} without the placement column \"{names}\""))
+            .with_hint(format!("Add \"{names}\" to the key: it is then checked where the row lives."))
             .with_table(&table.name)
     };
     // A hidden key is unique everywhere by itself.
     if let Some(key) = &table.primary_key_name
-        && !table.primary_key.contains(&column)
+        && !columns.iter().all(|column| table.primary_key.contains(column))
     {
         return Err(refused(format!("the primary key \"{key}\"")));
     }
     for index in table.indexes.iter().filter(|index| index.unique) {
-        if !index.columns.iter().any(|part| part.column == column) {
+        if !columns.iter().all(|column| index.columns.iter().any(|part| part.column == *column)) {
             return Err(refused(format!("the unique key \"{}\"", index.name)));
         }
     }
     Ok(())
 }
 
-/// Refuses foreign keys that do not say at which site the parent is.
+/// Refuses foreign keys that do not say where the parent is.
 pub(super) fn check_foreign_key(child: &Table, parent: &Table, parent_columns: &[ColumnId]) -> Result<()> {
-    let Placement::BySite { column } = parent.placement else { return Ok(()) };
-    if parent_columns.contains(&column) {
-        return Ok(());
-    }
-    let name = parent.column(column).map_or("?", |column| column.name.as_str());
+    let columns = parent.placement.columns();
+    let Some(missing) = columns.iter().find(|column| !parent_columns.contains(column)) else { return Ok(()) };
+    let name = parent.column(*missing).map_or("?", |column| column.name.as_str());
     Err(Error::unsupported(format!("a foreign key to \"{}\" without its placement column \"{name}\"", parent.name))
         .with_table(&child.name))
 }

@@ -22,6 +22,12 @@ pub trait Sites: Send + Sync + Debug {
     /// The sites that this client knows how to reach, in the order in which a new database numbers them.
     fn names(&self) -> Vec<String>;
 
+    /// How many homes a site gets when it joins: its sharded tables are spread over them.
+    fn homes(&self, site: &str) -> u16 {
+        let _ = site;
+        1
+    }
+
     /// Connects to the store of a site.
     ///
     /// # Errors
@@ -30,24 +36,37 @@ pub trait Sites: Send + Sync + Debug {
 }
 
 /// Stores at hand.
-#[derive(Clone, Debug, Default)]
-pub struct FixedSites(Vec<(String, Arc<dyn Store>)>);
+#[derive(Clone, Debug)]
+pub struct FixedSites {
+    stores: Vec<(String, Arc<dyn Store>)>,
+    homes: u16,
+}
 
 impl FixedSites {
-    /// These stores.
+    /// These stores, each with one home.
     pub fn new(sites: impl IntoIterator<Item = (String, Arc<dyn Store>)>) -> Self {
-        Self(sites.into_iter().collect())
+        Self { stores: sites.into_iter().collect(), homes: 1 }
+    }
+
+    /// The same with so many homes at each site.
+    #[must_use]
+    pub fn with_homes(self, homes: u16) -> Self {
+        Self { homes, ..self }
     }
 }
 
 #[async_trait]
 impl Sites for FixedSites {
     fn names(&self) -> Vec<String> {
-        self.0.iter().map(|(name, _)| name.clone()).collect()
+        self.stores.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn homes(&self, _: &str) -> u16 {
+        self.homes
     }
 
     async fn store(&self, site: &str) -> Result<Arc<dyn Store>> {
-        let found = self.0.iter().find(|(name, _)| name == site);
+        let found = self.stores.iter().find(|(name, _)| name == site);
         found.map(|(_, store)| Arc::clone(store)).ok_or_else(|| {
             Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("the store of site \"{site}\" is not known here"))
         })
@@ -63,8 +82,9 @@ impl RomeDatabase {
     /// store, and the stores' own. Once the database exists, only the local site must be there.
     pub async fn open_sites(local: &str, sites: Arc<dyn Sites>, options: Options) -> Result<Self> {
         let names = sites.names();
+        let wanted: Vec<(String, u16)> = names.iter().map(|name| (name.clone(), sites.homes(name))).collect();
         // Refuses bad names before anything is asked.
-        let wanted = Topology::new(String::new(), &names)?;
+        let wanted = Topology::new(String::new(), &wanted)?;
         wanted.home_of_site(local)?;
         let store = sites.store(local).await?;
         let alone = Client::new(Arc::clone(&store), HomeId::new(&options.home), rand::random());
@@ -74,8 +94,7 @@ impl RomeDatabase {
             _ => Topology::clone(known.topology()),
         };
         check_sites(&topology, &names, local)?;
-        let local = place(&topology, local, store, &options)?;
-        let client = Client::of_homes(local, vec![], rand::random(), options.patience);
+        let client = client_of(places(&topology, local, &store, &options)?, &options)?;
         let catalog = load_catalog(&client).await?;
         let topology = Arc::clone(catalog.topology());
         let database = Self::of(client, catalog, options, Some(sites));
@@ -96,15 +115,18 @@ impl RomeDatabase {
         let engine = &self.engine;
         let catalog = engine.refresh_catalog().await?;
         let topology = catalog.topology();
-        if topology.site(name).is_some() {
+        if topology.site(name).is_ok() {
             return Err(Error::new(SqlState::DUPLICATE_OBJECT, format!("site \"{name}\" exists already")));
         }
-        let grown = topology.with(name)?;
         let store = engine.store_of(name).await?;
-        engine.client.reach(place(&grown, name, store, &engine.options)?);
-        let home = grown.home_of_site(name)?;
+        let grown = topology.with(name, engine.sites.as_ref().map_or(1, |sites| sites.homes(name)))?;
+        for place in places(&grown, name, &store, &engine.options)? {
+            engine.client.reach(place);
+        }
         let mut txn = engine.client.begin(Mode::Interactive);
-        refuse_used(&mut txn, home, name).await?;
+        for home in &grown.site(name)?.homes {
+            refuse_used(&mut txn, *home, name).await?;
+        }
         describe(&mut txn, engine.client.local(), &grown).await?;
         txn.commit().await?;
         engine.refresh_catalog().await?;
@@ -118,17 +140,20 @@ impl RomeDatabase {
     pub async fn remove_site(&self, name: &str) -> Result<()> {
         let engine = &self.engine;
         let catalog = engine.refresh_catalog().await?;
-        let home = catalog.topology().home_of_site(name)?;
+        let homes = catalog.topology().site(name)?.homes.clone();
         let mut txn = engine.client.begin(Mode::Interactive);
         for table in catalog.tables() {
-            refuse_rows(&mut txn, table, home, name).await?;
+            for home in &homes {
+                refuse_rows(&mut txn, table, *home, name).await?;
+            }
         }
         let shrunk = catalog.topology().without(name)?;
         describe(&mut txn, engine.client.local(), &shrunk).await?;
-        // What the home that leaves still says of itself would be wrong.
-        let left = catalog_of(&mut txn, home).await?;
-        for (key, _) in left {
-            txn.delete(home, key)?;
+        // What the homes that leave still say of themselves would be wrong.
+        for home in homes {
+            for (key, _) in catalog_of(&mut txn, home).await? {
+                txn.delete(home, key)?;
+            }
         }
         txn.commit().await?;
         engine.refresh_catalog().await?;
@@ -150,9 +175,11 @@ impl Engine {
     /// Connects to the sites that this client does not reach yet. Those that can't be reached now are tried again by the next statement that needs
     /// them.
     pub(super) async fn reach_sites(&self, topology: &Arc<Topology>) {
-        self.client.expect_homes(topology.sites.iter().map(|site| (site.home, site.name.as_str().into())));
+        let homes =
+            topology.sites.iter().flat_map(|site| site.homes.iter().map(|home| (*home, site.name.as_str().into())));
+        self.client.expect_homes(homes);
         for site in &topology.sites {
-            if self.client.reaches(site.home) {
+            if site.homes.iter().all(|home| self.client.reaches(*home)) {
                 continue;
             }
             if let Err(problem) = self.reach_site(topology, &site.name).await {
@@ -176,10 +203,12 @@ impl Engine {
     }
 
     async fn reach_site(&self, topology: &Topology, site: &str) -> Result<()> {
-        let place = place(topology, site, self.store_of(site).await?, &self.options)?;
+        let store = self.store_of(site).await?;
+        let places = places(topology, site, &store, &self.options)?;
+        let Some(first) = places.first() else { return Ok(()) };
         // Nothing is written into a store that is not this database's.
         let request = ReadRequest { reads: vec![Read::Point(topology_key())], ..ReadRequest::default() };
-        let ReadOutcome::Answer(answer) = place.store.read(&place.home, request).await? else {
+        let ReadOutcome::Answer(answer) = first.store.read(&first.home, request).await? else {
             return Err(Error::internal("a read without guards had a conflict"));
         };
         let found = answer.results.first().and_then(|result| result.entries.first());
@@ -187,7 +216,7 @@ impl Engine {
         let theirs: Option<Topology> = found.and_then(|entry| serde_json::from_slice(&entry.value).ok());
         match theirs {
             Some(theirs) if theirs.cluster == topology.cluster => {
-                self.client.reach(place);
+                places.into_iter().for_each(|place| self.client.reach(place));
                 Ok(())
             }
             _ => Err(belongs_elsewhere(site)),
@@ -195,8 +224,22 @@ impl Engine {
     }
 }
 
-fn place(topology: &Topology, site: &str, store: Arc<dyn Store>, options: &Options) -> Result<Place> {
-    Ok(Place { no: topology.home_of_site(site)?, site: site.into(), store, home: HomeId::new(&options.home) })
+/// The homes of a site. In its store the first has the database's own name, the others that name with a number.
+fn places(topology: &Topology, site: &str, store: &Arc<dyn Store>, options: &Options) -> Result<Vec<Place>> {
+    let homes = topology.site(site)?.homes.iter().enumerate().map(|(at, no)| {
+        let name = if at == 0 { options.home.clone() } else { format!("{}-{}", options.home, at + 1) };
+        Place { no: *no, site: site.into(), store: Arc::clone(store), home: HomeId::new(&name) }
+    });
+    Ok(homes.collect())
+}
+
+/// A client whose local home is the first of these.
+fn client_of(mut places: Vec<Place>, options: &Options) -> Result<Arc<Client>> {
+    if places.is_empty() {
+        return Err(Error::internal("a site without a home"));
+    }
+    let local = places.remove(0);
+    Ok(Client::of_homes(local, places, rand::random(), options.patience))
 }
 
 /// Marks a new store with the format, or checks that an old one has it.
@@ -227,7 +270,7 @@ pub(super) fn one_of_several(topology: &Topology) -> Error {
 fn check_sites(topology: &Topology, names: &[String], local: &str) -> Result<()> {
     topology.home_of_site(local)?;
     // Sites that have joined since, this client does not know; sites that have left, it need not know of.
-    if names.iter().any(|name| topology.site(name).is_some()) {
+    if names.iter().any(|name| topology.site(name).is_ok()) {
         return Ok(());
     }
     Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "none of these sites belongs to the database"))
@@ -237,24 +280,23 @@ fn check_sites(topology: &Topology, names: &[String], local: &str) -> Result<()>
 async fn begin(wanted: &Topology, sites: &dyn Sites, options: &Options) -> Result<Topology> {
     let cluster = uuid::Uuid::from_u128(rand::random()).simple().to_string();
     let topology = Topology { cluster, ..wanted.clone() };
-    let mut places = vec![];
+    let mut all = vec![];
     for site in &topology.sites {
-        places.push(place(&topology, &site.name, sites.store(&site.name).await?, options)?);
+        all.extend(places(&topology, &site.name, &sites.store(&site.name).await?, options)?);
     }
-    let first = places.remove(0);
-    let client = Client::of_homes(first, places, rand::random(), options.patience);
-    let mut txn = client.begin(Mode::Interactive);
-    let Some((first, others)) = topology.sites.split_first() else { return Ok(topology) };
-    let reads = topology.homes().into_iter().map(|home| HomeRead::point(home, topology_key())).collect();
-    for (site, found) in topology.sites.iter().zip(txn.read(reads, ReadLimits::default()).await?) {
+    let mut txn = client_of(all, options)?.begin(Mode::Interactive);
+    let homes = topology.homes();
+    let reads = homes.iter().map(|home| HomeRead::point(*home, topology_key())).collect();
+    for (home, found) in homes.iter().zip(txn.read(reads, ReadLimits::default()).await?) {
         if !found.entries.is_empty() {
-            return Err(belongs_elsewhere(&site.name));
+            return Err(belongs_elsewhere(topology.site_of(*home).unwrap_or("?")));
         }
     }
-    for site in others {
-        refuse_used(&mut txn, site.home, &site.name).await?;
+    // Only the first may bring something along.
+    for home in homes.iter().skip(1) {
+        refuse_used(&mut txn, *home, topology.site_of(*home).unwrap_or("?")).await?;
     }
-    describe(&mut txn, first.home, &topology).await?;
+    describe(&mut txn, HomeNo::FIRST, &topology).await?;
     txn.commit().await?;
     Ok(topology)
 }

@@ -107,22 +107,17 @@ fn parent_table(key: &ForeignKey, cx: &mut ExecContext<'_>) -> Result<Arc<Table>
     Ok(parent)
 }
 
+/// The values of a table's placement columns, where these columns with these values include all of them.
+fn placement_values(table: &Table, columns: &[ColumnId], values: &[Value]) -> Option<Vec<Value>> {
+    let ids = table.homes.columns().iter().map(|position| table.columns.get(*position).map(|column| column.id));
+    ids.map(|id| values.get(columns.iter().position(|column| Some(*column) == id)?).cloned()).collect()
+}
+
 /// The key in the store that exists if and only if the parent does; `None` where the values name no site, so that there can be no parent.
 fn parent_key(parent: &Table, key: &ForeignKey, values: &[Value]) -> Result<Option<Located>> {
-    let home = match parent.homes.only() {
-        Some(home) => home,
-        None => {
-            let column = parent.homes.column().and_then(|position| parent.columns.get(position));
-            let at = column.and_then(|column| key.parent_columns.iter().position(|id| *id == column.id));
-            let site = at.and_then(|at| values.get(at)).ok_or_else(|| {
-                Error::internal(format!("foreign key {} does not say at which site its parent is", key.name))
-            })?;
-            match parent.homes.of_value(site) {
-                Some(home) => home,
-                None => return Ok(None),
-            }
-        }
-    };
+    let placed = placement_values(parent, &key.parent_columns, values)
+        .ok_or_else(|| Error::internal(format!("foreign key {} does not say where its parent is", key.name)))?;
+    let Some(home) = parent.homes.of_values(&placed)? else { return Ok(None) };
     let in_order = |columns: &[ColumnId]| -> Option<Vec<Value>> {
         if columns.len() != key.parent_columns.len() {
             return None;
@@ -192,12 +187,9 @@ fn children_of(child: &Table, key: &ForeignKey, parent: &Table, row: &[Value]) -
     if values.iter().any(Value::is_null) {
         return Ok(None);
     }
-    // Where the foreign key says at which site a child lives, only there.
-    let column = child.homes.column().and_then(|position| child.columns.get(position));
-    let site =
-        column.and_then(|column| key.columns.iter().position(|id| *id == column.id)).and_then(|at| values.get(at));
-    let homes = match site {
-        Some(site) => child.homes.of_value(site).into_iter().collect(),
+    // Where the foreign key says where a child lives, only there.
+    let homes = match placement_values(child, &key.columns, &values) {
+        Some(placed) => child.homes.of_values(&placed)?.into_iter().collect(),
         None => child.homes.all(),
     };
     let in_order = |columns: &[ColumnId]| -> Option<Vec<Value>> {

@@ -13,6 +13,7 @@ use crate::topology::HomeNo;
 use crate::value::{DataType, Value, cast, cast_from};
 use bytes::Bytes;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// How many keys the alternatives of one access path may combine to.
 const MAX_COMBINATIONS: usize = 100_000;
@@ -127,22 +128,17 @@ pub(super) fn targets(scan: &Scan, evaluate: &mut dyn FnMut(&Expr) -> Result<Val
     Ok(targets)
 }
 
-/// The homes at which a scan reads for these values of its site expressions: a site that does not exist has no rows.
+/// The homes at which a scan reads for these values of its placement columns: a site that does not exist has no rows.
 ///
 /// # Errors
 /// Those of the expressions.
 pub(super) fn homes(scan: &Scan, evaluate: &mut dyn FnMut(&Expr) -> Result<Value>) -> Result<Vec<HomeNo>> {
-    let Some(sites) = &scan.sites else { return Ok(scan.table.homes.all()) };
-    let mut homes = vec![];
-    for site in sites {
-        if let Some(home) = scan.table.homes.of_value(&evaluate(site)?)
-            && !homes.contains(&home)
-        {
-            homes.push(home);
-        }
+    let Some(placed) = &scan.placed else { return Ok(scan.table.homes.all()) };
+    let mut homes = BTreeSet::new();
+    for values in prefix_values(placed, evaluate)?.unwrap_or_default() {
+        homes.extend(scan.table.homes.of_values(&values)?);
     }
-    homes.sort_unstable();
-    Ok(homes)
+    Ok(homes.into_iter().collect())
 }
 
 /// Every combination of the alternatives of the leading columns; `None` where one of them has no alternative that can match.
