@@ -368,6 +368,10 @@ impl std::error::Error for Error {}
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
+        if let StoreError::EpochChanged = error {
+            // Descriptions of tables are of the old epoch, too.
+            return Self::schema_changed().with_detail(error.to_string());
+        }
         let state = match &error {
             StoreError::Unavailable { .. } => SqlState::CONNECTION_FAILURE,
             StoreError::Undetermined { .. } => SqlState::TRANSACTION_RESOLUTION_UNKNOWN,

@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rome_core::catalog::TableId;
+use rome_core::catalog::{SchemaVersion, TableId};
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, Guard, HomeId, Key, KeyRange, MemoryStore, Read, ReadLimits, ReadOutcome,
     ReadRequest, Store, StoreError, Version, WatchStream,
@@ -186,7 +186,7 @@ async fn a_key_is_read_once() {
 async fn a_statement_on_known_keys_still_confirms_its_tables() {
     let client = filled().await;
     let mut txn = reads_many(&client).await;
-    txn.use_description(TableId(77), 5, 0).unwrap();
+    txn.use_description(TableId(77), SchemaVersion { epoch: 0, version: 5 }, 0).unwrap();
     let stale = txn.read(vec![HomeRead::point(HomeNo::FIRST, key(2000, 0))], ReadLimits::default()).await.unwrap_err();
     assert!(stale.is_schema_change(), "{stale}");
 }

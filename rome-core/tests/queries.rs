@@ -58,7 +58,7 @@ fn table(id: u32, name: &str, columns: &[(&str, DataType)], indexes: Vec<Index>)
     Arc::new(Table {
         id: TableId(id),
         name: name.to_owned(),
-        version: 0,
+        version: Default::default(),
         next_column: columns.len() as u32 + 1,
         columns,
         primary_key: vec![ColumnId(1)],

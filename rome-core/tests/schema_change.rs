@@ -63,3 +63,29 @@ async fn a_failing_refresh_does_not_hide_the_retryable_error() {
     let row = db.query("SELECT * FROM t").await.unwrap().remove(0);
     assert_eq!(row.values(), [Value::Int(1), Value::Null]);
 }
+
+/// A restore takes back what others know: tables are described anew before anyone relies on their versions.
+#[tokio::test]
+async fn an_epoch_ends_transactions_and_descriptions() {
+    let store = Arc::new(MemoryStore::new());
+    let db = RomeDatabase::open(store.clone(), Options::default()).await.unwrap();
+    db.execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    db.execute("INSERT INTO t VALUES (1)").await.unwrap();
+
+    let tx = db.begin().await.unwrap();
+    tx.execute("UPDATE t SET id = 2 WHERE id = 1").await.unwrap();
+    store.begin_epoch(&HomeId::new(&Options::default().home), 7);
+    let error = tx.commit().await.unwrap_err();
+    assert_eq!(error.state(), SqlState::SERIALIZATION_FAILURE, "{error}");
+    assert!(error.is_retryable() && error.is_schema_change(), "{error}");
+
+    // Neither a blind write nor a read goes on with the description of the old epoch; both are tried again by themselves.
+    store.begin_epoch(&HomeId::new(&Options::default().home), 8);
+    db.execute("INSERT INTO t VALUES (3)").await.unwrap();
+    store.begin_epoch(&HomeId::new(&Options::default().home), 9);
+    assert_eq!(db.query("SELECT * FROM t").await.unwrap().len(), 2);
+    let tx = db.begin().await.unwrap();
+    store.begin_epoch(&HomeId::new(&Options::default().home), 10);
+    let error = tx.query("SELECT * FROM t").await.unwrap_err();
+    assert!(error.is_retryable() && error.is_schema_change(), "{error}");
+}

@@ -24,7 +24,7 @@ pub async fn audit(store: &dyn Store) -> usize {
     let ReadOutcome::Answer(answer) = store.read(&home, request).await.expect("the catalog is readable") else {
         unreachable!("a read without guards has no conflict");
     };
-    let catalog = Catalog::from_answers(&answer.results, "").expect("the catalog is readable");
+    let catalog = Catalog::from_answers(&answer.results, answer.epoch, "").expect("the catalog is readable");
     let mut count = 0;
     for table in catalog.tables() {
         let mut expected: Vec<BTreeMap<Key, Bytes>> = vec![BTreeMap::new(); table.indexes.len()];

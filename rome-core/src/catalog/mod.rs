@@ -11,7 +11,8 @@ pub use keys::schema_version_key;
 pub use placement::{Homes, Placement};
 pub use snapshot::{Catalog, FORMAT, MAX_CATALOG_BYTES, check_format, format_mark, stamp_of};
 pub use table::{
-    Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState, ReferentialAction, Table, TableId,
+    Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState, ReferentialAction, SchemaVersion,
+    Table, TableId,
 };
 
 use crate::topology::Topology;

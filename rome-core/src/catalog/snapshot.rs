@@ -2,9 +2,9 @@
 
 use super::keys::{CATALOG_SPACE, all_schema_versions, all_tables, format_key, topology_key};
 use super::placement::Homes;
-use super::{SchemaView, Table, TableId};
+use super::{SchemaVersion, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Entry, Read, ReadResult};
+use crate::store::{Entry, Epoch, Read, ReadResult};
 use crate::topology::Topology;
 use bytes::Bytes;
 use md5::{Digest, Md5};
@@ -32,11 +32,11 @@ impl Catalog {
         vec![Read::Point(format_key()), Read::Point(topology_key()), all(all_tables()), all(all_schema_versions())]
     }
 
-    /// The catalog of a home; `site` is the name of the only site where the home keeps no topology.
+    /// The catalog of a home, read in this epoch; `site` is the name of the only site where the home keeps no topology.
     ///
     /// # Errors
     /// XX001 where a description does not parse, 57P03 where another version of Rome wrote the store.
-    pub fn from_answers(answers: &[ReadResult], site: &str) -> Result<Self> {
+    pub fn from_answers(answers: &[ReadResult], epoch: Epoch, site: &str) -> Result<Self> {
         if answers.iter().any(|result| result.more.is_some()) {
             return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "the catalog exceeds 256 MiB"));
         }
@@ -52,9 +52,10 @@ impl Catalog {
         let mut catalog = Self { topology: Arc::new(topology), by_name: HashMap::new(), by_id: HashMap::new() };
         for entry in &tables.entries {
             let mut table: Table = parse(entry, "a table's description")?;
-            table.version = versions.get(id_part(entry)).map(|version| version.version).ok_or_else(|| {
+            let version = versions.get(id_part(entry)).map(|version| version.version).ok_or_else(|| {
                 Error::new(SqlState::DATA_CORRUPTED, format!("table \"{}\" has no schema version", table.name))
             })?;
+            table.version = SchemaVersion { epoch, version };
             table.stamp = stamp_of(&entry.value, catalog.topology.epoch);
             table.homes = Homes::of(&table, &catalog.topology)?;
             catalog.put(Arc::new(table));

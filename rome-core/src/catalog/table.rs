@@ -2,9 +2,18 @@
 
 use super::placement::{Homes, Placement};
 use crate::encoding::KeyColumn;
-use crate::store::Version;
+use crate::store::{Epoch, Version};
 use crate::value::{DataType, Value};
 use serde::{Deserialize, Serialize};
+
+/// What a table's description was read at. Versions say something within one epoch only.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SchemaVersion {
+    /// The home's epoch.
+    pub epoch: Epoch,
+    /// The version of the schema-version key; zero for a table that the transaction itself made.
+    pub version: Version,
+}
 
 /// A table's number: never reused. Also the number of the space of its rows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -23,7 +32,7 @@ pub struct Table {
     pub name: String,
     /// The version of the schema-version key under which this description was read; not stored.
     #[serde(skip)]
-    pub version: Version,
+    pub version: SchemaVersion,
     /// A hash of the stored description, the same at every home; not stored here but under the schema-version key.
     #[serde(skip)]
     pub stamp: u64,

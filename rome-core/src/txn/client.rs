@@ -4,11 +4,11 @@ use super::lanes::Lanes;
 use super::marks::TxnId;
 use super::part::first_mark;
 use super::transaction::Txn;
-use crate::catalog::TableId;
+use crate::catalog::{SchemaVersion, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
     Capabilities, Commit, CommitOutcome, Epoch, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse,
-    ReadResult, Store, StoreError, Version,
+    ReadResult, Store, StoreError,
 };
 use crate::topology::HomeNo;
 use parking_lot::{Mutex, RwLock};
@@ -81,9 +81,7 @@ pub(super) struct Link {
     /// So many commits more guard the marks on what they write one by one, instead of asking that the home has none at all.
     careful: AtomicU32,
     /// By table: the hash of its description here, and the version of that, as last seen.
-    descriptions: Mutex<HashMap<TableId, (u64, Version)>>,
-    /// The epoch in which the versions of descriptions were read.
-    epoch: Mutex<Option<Epoch>>,
+    descriptions: Mutex<HashMap<TableId, (u64, SchemaVersion)>>,
 }
 
 impl Link {
@@ -97,7 +95,6 @@ impl Link {
             lanes: Lanes::new(incarnation),
             careful: AtomicU32::new(0),
             descriptions: Mutex::default(),
-            epoch: Mutex::default(),
         })
     }
 
@@ -133,27 +130,13 @@ impl Link {
     }
 
     /// The version of a table's description here, where that is known for this hash.
-    pub(super) fn described_as(&self, table: TableId, stamp: u64) -> Option<Version> {
+    pub(super) fn described_as(&self, table: TableId, stamp: u64) -> Option<SchemaVersion> {
         let (known, version) = *self.descriptions.lock().get(&table)?;
         (known == stamp).then_some(version)
     }
 
-    /// The epoch to which the versions of descriptions belong.
-    pub(super) fn epoch(&self) -> Option<Epoch> {
-        *self.epoch.lock()
-    }
-
-    fn note_epoch(&self, epoch: Epoch) {
-        *self.epoch.lock() = Some(epoch);
-    }
-
-    pub(super) fn note_description(&self, table: TableId, stamp: u64, version: Version, epoch: Epoch) {
-        let mut descriptions = self.descriptions.lock();
-        if self.epoch() != Some(epoch) {
-            descriptions.clear();
-            self.note_epoch(epoch);
-        }
-        descriptions.insert(table, (stamp, version));
+    pub(super) fn note_description(&self, table: TableId, stamp: u64, version: SchemaVersion) {
+        self.descriptions.lock().insert(table, (stamp, version));
     }
 
     /// A store's error with the site at which it happened.
@@ -237,10 +220,7 @@ impl Client {
 
     /// Forgets what is known of the versions of tables' descriptions at other homes: some of it was wrong.
     pub fn forget_descriptions(&self) {
-        for link in self.links.read().values() {
-            link.descriptions.lock().clear();
-            *link.epoch.lock() = None;
-        }
+        self.links.read().values().for_each(|link| link.descriptions.lock().clear());
     }
 
     /// Whether a home can be spoken to.
@@ -273,14 +253,13 @@ impl Client {
         self.local.no
     }
 
-    /// Reads the catalog of the local home, past the marks of others; what it says belongs to the epoch in which it was read.
+    /// Reads at the local home as [`Client::read`], and tells the epoch of what was read.
     ///
     /// # Errors
     /// As [`Txn::read`].
-    pub async fn read_catalog(&self, reads: Vec<Read>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
+    pub async fn read_in_epoch(&self, reads: Vec<Read>, limits: ReadLimits) -> Result<(Vec<ReadResult>, Epoch)> {
         let answer = self.answer(&self.local, reads, limits).await?;
-        self.local.note_epoch(answer.epoch);
-        Ok(answer.results)
+        Ok((answer.results, answer.epoch))
     }
 
     /// Reads at a home outside of any transaction, past the marks of others.

@@ -5,7 +5,7 @@ use super::client::{Client, Link};
 use super::guards::{GuardList, Guards};
 use super::marks::write_mark;
 use super::overlay::{covered_range, overlay_range};
-use crate::catalog::TableId;
+use crate::catalog::{SchemaVersion, TableId};
 use crate::error::{Error, Result};
 use crate::store::{
     Entry, Epoch, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, Version,
@@ -57,19 +57,21 @@ impl Part {
         }
     }
 
-    /// Relies on a table's description; its version is that of the local home.
+    /// Relies on a table's description; `version` is that of the local home.
     pub(super) fn use_description(
         &mut self,
         local: HomeNo,
         table: TableId,
-        version: Version,
+        version: SchemaVersion,
         stamp: u64,
     ) -> Result<()> {
-        let version = if self.link.no == local { Some(version) } else { self.link.described_as(table, stamp) };
-        if version.is_some() {
-            self.epoch = self.epoch.or(self.link.epoch());
+        let known = if self.link.no == local { Some(version) } else { self.link.described_as(table, stamp) };
+        if let Some(SchemaVersion { epoch, .. }) = known
+            && *self.epoch.get_or_insert(epoch) != epoch
+        {
+            return Err(Error::schema_changed());
         }
-        self.guards.use_table(table, version, stamp)
+        self.guards.use_table(table, known.map(|known| known.version), stamp)
     }
 
     /// Whether anything was read that was not only expected.
@@ -229,7 +231,7 @@ impl Part {
         }
         for (result, (table, _)) in results.drain(asked..).zip(tables) {
             if let Some((stamp, version)) = self.guards.confirm_table(table, result.entries.first())? {
-                self.link.note_description(table, stamp, version, response.epoch);
+                self.link.note_description(table, stamp, SchemaVersion { epoch: response.epoch, version });
             }
         }
         if snapshots && remember.nothing_at_snapshots {

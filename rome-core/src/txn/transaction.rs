@@ -4,9 +4,9 @@ use super::alone::commit_alone;
 use super::client::{Client, Mode};
 use super::many::commit_many;
 use super::part::{Part, Remember};
-use crate::catalog::{Table, TableId};
+use crate::catalog::{SchemaVersion, Table, TableId};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Guard, Key, Read, ReadLimits, ReadResult, Version};
+use crate::store::{Guard, Key, Read, ReadLimits, ReadResult};
 use crate::topology::HomeNo;
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -53,7 +53,7 @@ pub struct Txn {
     /// By home, in the order in which they were first needed.
     parts: Vec<Part>,
     /// Tables whose descriptions are relied upon: number, version at the local home, hash.
-    tables: Vec<(TableId, Version, u64)>,
+    tables: Vec<(TableId, SchemaVersion, u64)>,
     trips: RoundTrips,
     validate: bool,
     /// Savepoints exist: changes must be logged.
@@ -120,12 +120,12 @@ impl Txn {
         self.use_description(table.id, table.version, table.stamp)
     }
 
-    /// [`Txn::use_table`] by the table's number, the version of its description at the local home, and its hash, by which other homes know it.
+    /// [`Txn::use_table`] by the table's number, what its description was read at at the local home, and its hash, by which other homes know it.
     ///
     /// # Errors
     /// As [`Txn::use_table`].
-    pub fn use_description(&mut self, id: TableId, version: Version, stamp: u64) -> Result<()> {
-        if version == 0 {
+    pub fn use_description(&mut self, id: TableId, version: SchemaVersion, stamp: u64) -> Result<()> {
+        if version.version == 0 {
             return Ok(());
         }
         let local = self.client.local();

@@ -3,7 +3,7 @@
 use super::Ddl;
 use super::columns::{add_column, column_ids};
 use super::expressions::check_defaults;
-use crate::catalog::{Column, ColumnId, Homes, NewTable, Placement, SchemaView, Table, TableId};
+use crate::catalog::{Column, ColumnId, Homes, NewTable, Placement, SchemaVersion, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::value::DataType;
 
@@ -24,7 +24,7 @@ impl Ddl<'_> {
         let mut table = Table {
             id,
             name: new.name.clone(),
-            version: 0,
+            version: SchemaVersion::default(),
             stamp: 0,
             placement: Placement::First,
             homes: Homes::default(),

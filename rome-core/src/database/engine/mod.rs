@@ -169,8 +169,8 @@ pub(super) struct Engine {
 /// Reads the catalog of the local home, in one round trip.
 async fn load_catalog(client: &Client) -> Result<Catalog> {
     let limits = ReadLimits { entries: usize::MAX, bytes: MAX_CATALOG_BYTES };
-    let answers = client.read_catalog(Catalog::reads(), limits).await?;
-    Catalog::from_answers(&answers, client.local_site())
+    let (answers, epoch) = client.read_in_epoch(Catalog::reads(), limits).await?;
+    Catalog::from_answers(&answers, epoch, client.local_site())
 }
 
 impl Engine {
