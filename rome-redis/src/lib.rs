@@ -39,7 +39,7 @@
 //! | `master`, `sentinel_username`, `sentinel_password` | with Sentinels: what they call the server, and how to get in at them |
 //!
 //! The names are those of redis-py's URLs. The server's certificate must be for the host name or address in the URL. A user needs
-//! `+@read +@write +@scripting +@connection +info` on `~{namespace/*`, and `+config|get` where the tier is to be seen. What trying again
+//! `+@read +@write +@scripting +@connection +info` on `~{namespace/*`, `+config|get` where the tier is to be seen, and `+cluster|slots` in a cluster. What trying again
 //! can't cure (a wrong password, a certificate that nobody trusted has signed or that is for another name) is `Denied` at once.
 //!
 //! # Epochs

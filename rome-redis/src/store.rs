@@ -8,7 +8,7 @@ use crate::watch::{Hubs, Watcher};
 use crate::{commit, read};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use rome_core::store::rules::{check_commit, check_epoch, check_read};
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, Durability, HomeId, Read, ReadOutcome, ReadRequest, ReadResponse, Store,
@@ -75,7 +75,8 @@ impl RedisStore {
         let stream_len = options.stream_len.max(1);
         let dialer = Dialer::new(access, topology.place(), options, tier);
         let link = Arc::new(Link::new(topology, dialer));
-        let durability = link.establish().await?;
+        // Boxed, so that the types of futures that open stores do not grow with what is below.
+        let durability = link.establish().boxed().await?;
         Ok(Self {
             hubs: Arc::new(Hubs::new(link.clone())),
             link,

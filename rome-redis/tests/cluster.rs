@@ -112,8 +112,6 @@ async fn a_killed_node_loses_no_acknowledged_commit() {
         load.stop();
     };
     tokio::join!(load.run(&store, &homes, 2), fault);
-    let replicas: HashSet<_> = cluster.replicas.iter().map(support::Server::port).collect();
-    assert_eq!(replicas.len(), 3);
 }
 
 #[tokio::test]

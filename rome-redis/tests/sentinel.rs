@@ -6,6 +6,7 @@ mod support;
 use rome_core::store::{Durability, HomeId, Store, StoreError};
 use rome_redis::{RedisOptions, RedisStore};
 use std::time::Duration;
+use support::Server;
 use support::load::{Load, counter, read};
 use support::sentinel::Watched;
 
@@ -66,6 +67,27 @@ async fn one_sentinel_of_the_list_is_enough() {
     watched.sentinels[2].kill();
     let error = RedisStore::connect_with(&url, hasty()).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn sentinels_and_servers_have_their_own_credentials() {
+    let server = Server::start(&["--requirepass", "serversecret"]).await;
+    let sentinel = Server::start_sentinel(&server, &["--requirepass", "sentinelsecret"]).await;
+    let url = |credentials: &str, password: &str| {
+        format!("redis-sentinel://{credentials}127.0.0.1:{}?master=shop{password}", sentinel.port())
+    };
+    let store = RedisStore::connect(&url(":serversecret@", "&sentinel_password=sentinelsecret")).await.unwrap();
+    assert_eq!(read(&store, &HomeId::new("a"), counter()).await, 0);
+    for (credentials, password) in [
+        (":serversecret@", ""),
+        (":serversecret@", "&sentinel_password=serversecret"),
+        ("", "&sentinel_password=sentinelsecret"),
+        (":sentinelsecret@", "&sentinel_password=sentinelsecret"),
+    ] {
+        let error = RedisStore::connect_with(&url(credentials, password), hasty()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Denied(_)), "{credentials} {password}: {error:?}");
+        assert!(!format!("{error} {error:?}").contains("secret"));
+    }
 }
 
 #[tokio::test]

@@ -117,7 +117,9 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
         #[cfg(not(feature = "etcd"))]
         engine @ ("etcd" | "etcds") => Err(left_out(engine)),
         unknown => Err(invalid_url(&format!("there is no store for \"{unknown}:\" URLs"))
-            .with_hint("Known are memory:, embedded:PATH, redis://, rediss://, etcd://, etcds:// and topology:PATH.")),
+            .with_hint(
+                "Known are memory:, embedded:PATH, redis://, redis-sentinel://, redis-cluster://, etcd:// (with TLS rediss and etcds) and topology:PATH.",
+            )),
     }
 }
 

@@ -39,7 +39,7 @@ impl Server {
     }
 
     /// Starts a Sentinel that watches `master` under the name `shop` and decides together with one other.
-    pub async fn start_sentinel(master: &Server) -> Self {
+    pub async fn start_sentinel(master: &Server, arguments: &[&str]) -> Self {
         let directory = new_directory();
         let file = directory.join("sentinel.conf");
         let text = format!(
@@ -53,6 +53,7 @@ impl Server {
             .arg(&file)
             .args(["--sentinel", "--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
             .arg(&directory)
+            .args(arguments)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

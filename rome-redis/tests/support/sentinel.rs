@@ -19,7 +19,7 @@ impl Watched {
         }
         let mut sentinels = Vec::new();
         for _ in 0..3 {
-            sentinels.push(Server::start_sentinel(&servers[0]).await);
+            sentinels.push(Server::start_sentinel(&servers[0], &[]).await);
         }
         let watched = Self { servers, sentinels };
         for sentinel in &watched.sentinels {
