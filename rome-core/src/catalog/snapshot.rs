@@ -49,7 +49,7 @@ impl Catalog {
             None => Topology::single(site),
         };
         let versions: HashMap<&[u8], &Entry> = versions.entries.iter().map(|entry| (id_part(entry), entry)).collect();
-        let mut catalog = Self { topology: Arc::new(topology), by_name: HashMap::new(), by_id: HashMap::new() };
+        let mut catalog = Self::empty(topology);
         for entry in &tables.entries {
             let mut table: Table = parse(entry, "a table's description")?;
             let version = versions.get(id_part(entry)).map(|version| version.version).ok_or_else(|| {
@@ -61,6 +61,11 @@ impl Catalog {
             catalog.put(Arc::new(table));
         }
         Ok(catalog)
+    }
+
+    /// A catalog without tables.
+    pub fn empty(topology: Topology) -> Self {
+        Self { topology: Arc::new(topology), by_name: HashMap::new(), by_id: HashMap::new() }
     }
 
     /// The sites.

@@ -6,7 +6,8 @@
 use crate::error::Error;
 use crate::store::Key;
 use parking_lot::Mutex;
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub struct RetryPolicy {
     /// No pause is longer.
     pub max_pause: Duration,
     queues: Mutex<HashMap<Key, Weak<Turn<()>>>>,
+    random: Mutex<StdRng>,
 }
 
 impl Default for RetryPolicy {
@@ -37,12 +39,19 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// A policy with queues of its own.
     pub fn new(max_attempts: u32, base_pause: Duration, max_pause: Duration) -> Self {
-        Self { max_attempts, base_pause, max_pause, queues: Mutex::new(HashMap::new()) }
+        let random = Mutex::new(StdRng::from_rng(&mut rand::rng()));
+        Self { max_attempts, base_pause, max_pause, queues: Mutex::new(HashMap::new()), random }
     }
 
     /// The usual pauses, with so many attempts.
     pub fn with_attempts(max_attempts: u32) -> Self {
         Self { max_attempts, ..Self::default() }
+    }
+
+    /// The same with its pauses drawn from a seed, so that a run can be repeated.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { random: Mutex::new(StdRng::seed_from_u64(seed)), ..self }
     }
 
     /// The state of one transaction's attempts.
@@ -100,7 +109,7 @@ impl Attempts<'_> {
     async fn pause(&self) {
         let doubled = self.policy.base_pause.saturating_mul(1 << self.done.min(16));
         let longest = doubled.min(self.policy.max_pause);
-        let pause = longest.mul_f64(rand::rng().random_range(0.0..=1.0));
+        let pause = longest.mul_f64(self.policy.random.lock().random_range(0.0..=1.0));
         tokio::time::sleep(pause).await;
     }
 }

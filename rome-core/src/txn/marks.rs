@@ -251,6 +251,18 @@ pub(super) fn write_mark(value: &[u8]) -> Result<Option<WriteMark>> {
     value.strip_prefix(&WRITE_MARK).map(decode).transpose()
 }
 
+/// What a value is, or is to become: where another transaction's mark stands in its place, the new value that it holds, or the old one where it
+/// removes. For what must be known before marks can be resolved, since it says where their transactions' homes are.
+///
+/// # Errors
+/// XX001 where it begins like a mark and is none.
+pub fn value_or_intent(value: &Bytes) -> Result<Option<Bytes>> {
+    Ok(match write_mark(value)? {
+        None => Some(value.clone()),
+        Some(mark) => mark.new.or(mark.old).map(|bytes| bytes.0),
+    })
+}
+
 /// The bytes of a write mark.
 pub(super) fn encode_write_mark(mark: &WriteMark) -> Result<Bytes> {
     let bytes = postcard::to_extend(mark, WRITE_MARK.to_vec()).map_err(|_| unencodable())?;

@@ -1,4 +1,4 @@
-//! Transactions on one home: reads with versions, buffered writes, guards, savepoints, one-trip commit.
+//! Transactions: reads with versions, buffered writes, guards, savepoints, one-trip commit.
 //!
 //! A [`Txn`] keeps three things: what it has read (keys with versions, ranges with counts), what it will write, and what it expects besides
 //! (absent unique keys, present parents). Commit sends all of them as guards and writes in one round trip; the store applies all or nothing.
@@ -11,7 +11,17 @@
 //! | further round trips of reads | all at the first read's version | each request guards what was read before, so every answer fits all earlier ones |
 //! | commit with writes | everything read is guarded | the same |
 //!
-//! Therefore a transaction without writes needs no round trip to commit (unless it locked rows), and none ever sees a state that never was.
+//! Therefore a transaction without writes needs no round trip to commit (unless it locked rows or read at several homes), and none ever sees a state
+//! of a home that never was.
+//!
+//! | file | what |
+//! |---|---|
+//! | `transaction`, `part` | reads and writes, by home |
+//! | `guards`, `buffer`, `overlay` | what was read, what is to be written, the latter over the former |
+//! | `alone` | the commit at one home, past the marks of others |
+//! | `many`, `protocol`, `perform` | the commit over several homes: its driver, its state machines, its requests as commits of stores |
+//! | `marks`, `held` | marks as bytes; what stands between a transaction and the marks of others |
+//! | `settle` | what to do about another transaction's mark |
 //!
 //! Deliberately absent: locks, leases and clocks. A transaction that a client forgets holds nothing.
 
@@ -31,6 +41,6 @@ mod settle;
 mod transaction;
 
 pub use client::{Client, Mode, Patience, Place};
-pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId};
+pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId, value_or_intent};
 pub use settle::Sweep;
 pub use transaction::{HomeRead, RoundTrips, Savepoint, Txn};

@@ -7,6 +7,7 @@
 
 mod checker;
 mod network;
+mod sql;
 mod world;
 
 use network::Weather;
@@ -80,4 +81,34 @@ fn a_write_skew_is_noticed() {
     let done = |read: &[u64]| serde_json::json!({"type": "ok", "process": 1, "value": [["r", 0, read], ["r", 1, []], ["append", 1, 2]]});
     assert!(checker::problems(history(done(&[1]))).is_empty());
     assert!(!checker::problems(history(done(&[]))).is_empty());
+}
+
+#[test]
+fn databases_under_many_seeds() {
+    let mut total = sql::Counts::default();
+    let only = seeds().count() == 1;
+    for seed in seeds() {
+        let plan = Plan { transactions: 8, ..plan(seed) };
+        match catch_unwind(AssertUnwindSafe(|| sql::run(plan))) {
+            Ok((counts, log)) => {
+                if only {
+                    println!("{log}");
+                }
+                total.done += counts.done;
+                total.refused += counts.refused;
+                total.unknown += counts.unknown;
+            }
+            Err(_) => panic!("seed {seed} failed; ROME_TEST_SEED={seed} repeats it"),
+        }
+    }
+    println!("{} seeds: {} done, {} refused, {} unknown", seeds().count(), total.done, total.refused, total.unknown);
+    assert!(total.done > total.refused && total.unknown > 0 || only, "the simulation does not do what it should");
+}
+
+#[test]
+fn the_same_seed_is_the_same_database() {
+    for seed in [2, 3, 7] {
+        let plan = Plan { transactions: 8, ..plan(seed) };
+        assert_eq!(sql::run(plan).1, sql::run(plan).1);
+    }
 }

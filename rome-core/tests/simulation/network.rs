@@ -99,6 +99,10 @@ impl Network {
         self.note(format_args!("{} {from} -> {to}", if cut { "cut" } else { "mend" }));
     }
 
+    pub fn change(&self, weather: Weather) {
+        self.state.lock().weather = weather;
+    }
+
     /// The sun comes out: everything arrives.
     pub fn calm(&self) {
         let mut state = self.state.lock();

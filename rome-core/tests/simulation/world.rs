@@ -355,29 +355,6 @@ impl World {
         }
     }
 
-    /// Cuts off one site, two halves, or one direction, and mends it again.
-    async fn trouble(self: Arc<Self>, stop: Arc<AtomicBool>) {
-        let sites = self.plan.sites;
-        while !stop.load(Ordering::Relaxed) {
-            let (pause, shape) =
-                self.network.random(|random| (random.random_range(100..1_500), random.random_range(0..3)));
-            sleep(Duration::from_millis(pause)).await;
-            let chosen = self.network.random(|random| random.random_range(0..sites));
-            let pairs: Vec<(usize, usize)> = (0..sites)
-                .flat_map(|from| (0..sites).map(move |to| (from, to)))
-                .filter(|(from, to)| match shape {
-                    0 => from != to && (*from == chosen || *to == chosen),
-                    1 => (*from < sites / 2) != (*to < sites / 2),
-                    _ => *from == chosen && from != to,
-                })
-                .collect();
-            pairs.iter().for_each(|(from, to)| self.network.cut(*from, *to, true));
-            let lasts = self.network.random(|random| random.random_range(200..2_500));
-            sleep(Duration::from_millis(lasts)).await;
-            pairs.iter().for_each(|(from, to)| self.network.cut(*from, *to, false));
-        }
-    }
-
     /// Once everything has arrived: nothing is marked any more, and all of it adds up.
     async fn conclude(self: &Arc<Self>) {
         let client = self.client(0, &Arc::new(AtomicBool::new(false)));
@@ -427,6 +404,27 @@ impl World {
     }
 }
 
+/// Cuts off one site, two halves, or one direction, and mends it again.
+pub async fn trouble(network: Arc<Network>, sites: usize, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::Relaxed) {
+        let (pause, shape) = network.random(|random| (random.random_range(100..1_500), random.random_range(0..3)));
+        sleep(Duration::from_millis(pause)).await;
+        let chosen = network.random(|random| random.random_range(0..sites));
+        let pairs: Vec<(usize, usize)> = (0..sites)
+            .flat_map(|from| (0..sites).map(move |to| (from, to)))
+            .filter(|(from, to)| match shape {
+                0 => from != to && (*from == chosen || *to == chosen),
+                1 => (*from < sites / 2) != (*to < sites / 2),
+                _ => *from == chosen && from != to,
+            })
+            .collect();
+        pairs.iter().for_each(|(from, to)| network.cut(*from, *to, true));
+        let lasts = network.random(|random| random.random_range(200..2_500));
+        sleep(Duration::from_millis(lasts)).await;
+        pairs.iter().for_each(|(from, to)| network.cut(*from, *to, false));
+    }
+}
+
 /// Runs a plan to its end and checks what must hold.
 pub fn run(plan: Plan) -> Outcome {
     let runtime =
@@ -442,7 +440,8 @@ pub fn run(plan: Plan) -> Outcome {
         let stop = Arc::new(AtomicBool::new(false));
         let tidy: Vec<_> =
             (0..plan.sites).map(|site| tokio::spawn(Arc::clone(&world).tidy(site, Arc::clone(&stop)))).collect();
-        let trouble = plan.faults.then(|| tokio::spawn(Arc::clone(&world).trouble(Arc::clone(&stop))));
+        let trouble =
+            plan.faults.then(|| tokio::spawn(trouble(Arc::clone(&world.network), plan.sites, Arc::clone(&stop))));
         let workers: Vec<_> =
             (0..plan.clients).map(|client| tokio::spawn(Arc::clone(&world).work(client % plan.sites))).collect();
         for worker in workers {

@@ -31,6 +31,8 @@ use async_trait::async_trait;
 use interactive::RomeTransaction;
 use numbers::Numbers;
 use parking_lot::RwLock;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 pub use sites::{FixedSites, Sites};
 use statement::{StatementCache, row_rules};
 use std::sync::Arc;
@@ -43,6 +45,9 @@ pub struct Options {
     pub home: String,
     /// How to deal with transactions over several sites.
     pub patience: Patience,
+    /// Draws what steers the engine (the names of its clients, the pauses of retries) from this seed, so that a simulation can be repeated. No two
+    /// clients of a database may have the same.
+    pub seed: Option<u64>,
     /// The longest that one autocommitted statement may take, retries included.
     pub statement_timeout: Option<Duration>,
     /// The memory that one query may hold, in bytes.
@@ -51,11 +56,22 @@ pub struct Options {
     pub max_attempts: u32,
 }
 
+impl Options {
+    /// A random number for a client's incarnation; `number` tells several of one database apart.
+    fn incarnation(&self, number: u64) -> u128 {
+        match self.seed {
+            None => rand::random(),
+            Some(seed) => StdRng::seed_from_u64(seed.wrapping_add(number)).random(),
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             home: "main".to_owned(),
             patience: Patience::default(),
+            seed: None,
             statement_timeout: None,
             query_memory_bytes: 256 << 20,
             max_attempts: 100,
@@ -78,7 +94,7 @@ impl RomeDatabase {
     /// 57P03 where another version of Rome wrote the store, 55000 where it is one of several sites, and the store's own.
     pub async fn open(store: Arc<dyn Store>, options: Options) -> Result<Self> {
         let home = HomeId::new(&options.home);
-        let client = Client::new(store, home, rand::random());
+        let client = Client::new(store, home, options.incarnation(0));
         sites::prepare(&client).await?;
         let catalog = load_catalog(&client).await?;
         if catalog.topology().is_spread() {
@@ -88,7 +104,10 @@ impl RomeDatabase {
     }
 
     fn of(client: Arc<Client>, catalog: Catalog, options: Options, sites: Option<Arc<dyn Sites>>) -> Self {
-        let retry = RetryPolicy::with_attempts(options.max_attempts);
+        let mut retry = RetryPolicy::with_attempts(options.max_attempts);
+        if let Some(seed) = options.seed {
+            retry = retry.with_seed(seed);
+        }
         let numbers = Arc::new(Numbers::new(Arc::clone(&client)));
         let engine = Engine {
             client,

@@ -3,15 +3,16 @@
 //! Each home keeps the topology and the whole catalog, and both change in one transaction over all homes. Every table's schema version rises with
 //! the topology, so that whoever works by an old one loses its commit.
 
-use super::{Engine, Options, RomeDatabase, load_catalog};
+use super::{Engine, Options, RomeDatabase};
 use crate::catalog::keys::{CATALOG_SPACE, format_key, schema_version_key, table_key, topology_key, whole_space};
-use crate::catalog::{Table, check_format, format_mark, stamp_of};
+use crate::catalog::{Catalog, Table, check_format, format_mark, stamp_of};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Commit, Guard, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, Store, Write};
 use crate::topology::{HomeNo, Topology};
-use crate::txn::{Client, HomeRead, Mode, Place, Txn};
+use crate::txn::{Client, HomeRead, Mode, Place, Txn, value_or_intent};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -87,18 +88,16 @@ impl RomeDatabase {
         let wanted = Topology::new(String::new(), &wanted)?;
         wanted.home_of_site(local)?;
         let store = sites.store(local).await?;
-        let alone = Client::new(Arc::clone(&store), HomeId::new(&options.home), rand::random());
-        let known = load_catalog(&alone).await?;
-        let topology = match known.topology().epoch {
-            0 => begin(&wanted, sites.as_ref(), &options).await?,
-            _ => Topology::clone(known.topology()),
+        let topology = match topology_at(&store, &HomeId::new(&options.home)).await? {
+            Some(topology) => topology,
+            None => begin(&wanted, sites.as_ref(), &options).await?,
         };
         check_sites(&topology, &names, local)?;
-        let client = client_of(places(&topology, local, &store, &options)?, &options)?;
-        let catalog = load_catalog(&client).await?;
-        let topology = Arc::clone(catalog.topology());
-        let database = Self::of(client, catalog, options, Some(sites));
-        database.engine.reach_sites(&topology).await;
+        let client = client_of(places(&topology, local, &store, &options)?, 2, &options)?;
+        let database = Self::of(client, Catalog::empty(topology.clone()), options, Some(sites));
+        // The other sites first: to read the catalog may take to end a change of it that somebody has left in the middle.
+        database.engine.reach_sites(&Arc::new(topology)).await;
+        database.engine.refresh_catalog().await?;
         Ok(database)
     }
 
@@ -178,14 +177,13 @@ impl Engine {
         let homes =
             topology.sites.iter().flat_map(|site| site.homes.iter().map(|home| (*home, site.name.as_str().into())));
         self.client.expect_homes(homes);
-        for site in &topology.sites {
-            if site.homes.iter().all(|home| self.client.reaches(*home)) {
-                continue;
-            }
+        let missing = topology.sites.iter().filter(|site| !site.homes.iter().all(|home| self.client.reaches(*home)));
+        let attempts = missing.map(|site| async {
             if let Err(problem) = self.reach_site(topology, &site.name).await {
                 tracing::warn!(site = site.name, %problem, "a site can't be reached");
             }
-        }
+        });
+        join_all(attempts).await;
     }
 
     /// Looks again where the sites are, where this client does not reach all of them; whether anything is different.
@@ -207,14 +205,7 @@ impl Engine {
         let places = places(topology, site, &store, &self.options)?;
         let Some(first) = places.first() else { return Ok(()) };
         // Nothing is written into a store that is not this database's.
-        let request = ReadRequest { reads: vec![Read::Point(topology_key())], ..ReadRequest::default() };
-        let ReadOutcome::Answer(answer) = first.store.read(&first.home, request).await? else {
-            return Err(Error::internal("a read without guards had a conflict"));
-        };
-        let found = answer.results.first().and_then(|result| result.entries.first());
-        // While a change of the topology is on its way it can't be read: that is a reason to come again.
-        let theirs: Option<Topology> = found.and_then(|entry| serde_json::from_slice(&entry.value).ok());
-        match theirs {
+        match topology_at(&first.store, &first.home).await? {
             Some(theirs) if theirs.cluster == topology.cluster => {
                 places.into_iter().for_each(|place| self.client.reach(place));
                 Ok(())
@@ -222,6 +213,22 @@ impl Engine {
             _ => Err(belongs_elsewhere(site)),
         }
     }
+}
+
+/// The topology that a home keeps, or is about to keep.
+async fn topology_at(store: &Arc<dyn Store>, home: &HomeId) -> Result<Option<Topology>> {
+    let reads = vec![Read::Point(format_key()), Read::Point(topology_key())];
+    let ReadOutcome::Answer(answer) = store.read(home, ReadRequest { reads, ..ReadRequest::default() }).await? else {
+        return Err(Error::internal("a read without guards had a conflict"));
+    };
+    let mut found = answer.results.into_iter().map(|result| result.entries.into_iter().next());
+    let mut next =
+        || found.next().flatten().map(|entry| value_or_intent(&entry.value)).transpose().map(Option::flatten);
+    let (format, topology) = (next()?, next()?);
+    check_format(format.map(|value| entry(format_key(), &value)).as_ref())?;
+    topology.map(|value| serde_json::from_slice(&value)).transpose().map_err(|error| {
+        Error::new(SqlState::DATA_CORRUPTED, "the topology in the store is corrupt").with_detail(error.to_string())
+    })
 }
 
 /// The homes of a site. In its store the first has the database's own name, the others that name with a number.
@@ -234,12 +241,12 @@ fn places(topology: &Topology, site: &str, store: &Arc<dyn Store>, options: &Opt
 }
 
 /// A client whose local home is the first of these.
-fn client_of(mut places: Vec<Place>, options: &Options) -> Result<Arc<Client>> {
+fn client_of(mut places: Vec<Place>, number: u64, options: &Options) -> Result<Arc<Client>> {
     if places.is_empty() {
         return Err(Error::internal("a site without a home"));
     }
     let local = places.remove(0);
-    Ok(Client::of_homes(local, places, rand::random(), options.patience))
+    Ok(Client::of_homes(local, places, options.incarnation(number), options.patience))
 }
 
 /// Marks a new store with the format, or checks that an old one has it.
@@ -278,13 +285,13 @@ fn check_sites(topology: &Topology, names: &[String], local: &str) -> Result<()>
 
 /// Begins a database at these sites, all of which must be there.
 async fn begin(wanted: &Topology, sites: &dyn Sites, options: &Options) -> Result<Topology> {
-    let cluster = uuid::Uuid::from_u128(rand::random()).simple().to_string();
+    let cluster = uuid::Uuid::from_u128(options.incarnation(4)).simple().to_string();
     let topology = Topology { cluster, ..wanted.clone() };
     let mut all = vec![];
     for site in &topology.sites {
         all.extend(places(&topology, &site.name, &sites.store(&site.name).await?, options)?);
     }
-    let mut txn = client_of(all, options)?.begin(Mode::Interactive);
+    let mut txn = client_of(all, 3, options)?.begin(Mode::Interactive);
     let homes = topology.homes();
     let reads = homes.iter().map(|home| HomeRead::point(*home, topology_key())).collect();
     for (home, found) in homes.iter().zip(txn.read(reads, ReadLimits::default()).await?) {

@@ -1,0 +1,323 @@
+//! The same network under whole databases: a small cloud's tables over several sites, changed by SQL.
+//!
+//! ```text
+//! host   site, id, name, free    by site; what is free and what its servers use is what it has
+//! server site, id, host, cores   by site, with its host
+//! quota  project, left           at the first site
+//! ```
+
+use crate::network::{Network, Weather};
+use crate::world::Plan;
+use rand::Rng;
+use rome_core::catalog::keys::whole_space;
+use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase, Transaction};
+use rome_core::exec::keys::{decode_table_row, index_entry, row_key};
+use rome_core::store::{HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, Store};
+use rome_core::topology::HomeNo;
+use rome_core::txn::Patience;
+use rome_core::{Error, Result, SqlState};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::time::sleep;
+
+const HOSTS: i64 = 3;
+const CORES: i64 = 8;
+const QUOTA: i64 = 30;
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub done: usize,
+    pub refused: usize,
+    pub unknown: usize,
+}
+
+struct Cloud {
+    plan: Plan,
+    network: Arc<Network>,
+    counts: parking_lot::Mutex<Counts>,
+    ids: AtomicI64,
+    clients: AtomicI64,
+}
+
+fn site(number: usize) -> String {
+    format!("site{number}")
+}
+
+impl Cloud {
+    async fn client(&self, at: usize, crashed: &Arc<AtomicBool>) -> Result<RomeDatabase> {
+        let stores = (0..self.plan.sites).map(|to| (site(to), self.network.reach(at, to, Arc::clone(crashed))));
+        let patience = Patience { recovery_after: Duration::from_millis(300), ..Patience::default() };
+        let number = self.clients.fetch_add(100, Ordering::Relaxed) as u64;
+        let seed = Some(self.plan.seed.wrapping_mul(1_000_003).wrapping_add(number));
+        let options = Options { patience, seed, max_attempts: 8, ..Options::default() };
+        RomeDatabase::open_sites(&site(at), Arc::new(FixedSites::new(stores)), options).await
+    }
+
+    async fn found(&self) {
+        let db = self.client(0, &Arc::new(AtomicBool::new(false))).await.expect("a calm network");
+        for statement in [
+            "CREATE TABLE host (site text, id bigint, name text NOT NULL, free bigint NOT NULL CHECK (free >= 0), \
+             PRIMARY KEY (site, id), UNIQUE (site, name)) WITH (placement = 'by_site(site)')",
+            "CREATE TABLE server (site text, id bigint, host bigint NOT NULL, cores bigint NOT NULL, PRIMARY KEY (site, id), \
+             FOREIGN KEY (site, host) REFERENCES host (site, id)) WITH (placement = 'by_site(site)')",
+            "CREATE INDEX server_cores ON server (cores)",
+            "CREATE TABLE quota (project bigint PRIMARY KEY, \"left\" bigint NOT NULL CHECK (\"left\" >= 0)) \
+             WITH (placement = 'at(site0)')",
+        ] {
+            db.execute(statement).await.expect("a calm network");
+        }
+        for at in 0..self.plan.sites {
+            for id in 0..HOSTS {
+                let insert = "INSERT INTO host VALUES ($1, $2, $3, $4)";
+                let values = [site(at).into(), id.into(), format!("h{id}").into(), CORES.into()];
+                db.execute((insert, values)).await.expect("a calm network");
+            }
+        }
+        db.execute(("INSERT INTO quota VALUES (1, $1)", [QUOTA.into()])).await.expect("a calm network");
+    }
+
+    async fn work(self: Arc<Self>, at: usize) {
+        let mut crashed = Arc::new(AtomicBool::new(false));
+        let mut db = None;
+        for _ in 0..self.plan.transactions {
+            let pause = self.network.random(|random| random.random_range(0..30));
+            sleep(Duration::from_millis(pause)).await;
+            let open = match db.take() {
+                Some(open) => open,
+                // Whoever sits down at a site that can't be reached comes again.
+                None => match self.client(at, &crashed).await {
+                    Ok(open) => open,
+                    Err(_) => continue,
+                },
+            };
+            let crash = self.plan.faults && self.network.random(|random| random.random_bool(0.05));
+            let after = self.network.random(|random| random.random_range(0..150));
+            let kind = self.network.random(|random| random.random_range(0..10));
+            let doomed = self.change(&open, at, kind);
+            let result = if crash {
+                tokio::select! {
+                    biased;
+                    result = doomed => Some(result),
+                    () = sleep(Duration::from_millis(after)) => None,
+                }
+            } else {
+                Some(doomed.await)
+            };
+            let Some(result) = result else {
+                crashed.store(true, Ordering::Relaxed);
+                self.network.note(format_args!("a client at {at} crashes"));
+                crashed = Arc::new(AtomicBool::new(false));
+                continue;
+            };
+            self.note(at, kind, &result);
+            db = Some(open);
+        }
+    }
+
+    fn note(&self, at: usize, kind: u32, result: &Result<()>) {
+        let mut counts = self.counts.lock();
+        let what = match result {
+            Ok(()) => {
+                counts.done += 1;
+                "done".to_owned()
+            }
+            Err(error) if error.is_undetermined() => {
+                counts.unknown += 1;
+                "unknown".to_owned()
+            }
+            Err(error) => {
+                let usual = [
+                    SqlState::SERIALIZATION_FAILURE,
+                    SqlState::CONNECTION_FAILURE,
+                    SqlState::UNIQUE_VIOLATION,
+                    SqlState::FOREIGN_KEY_VIOLATION,
+                    SqlState::CHECK_VIOLATION,
+                ];
+                assert!(usual.contains(&error.state()), "{error}");
+                counts.refused += 1;
+                error.state().to_string()
+            }
+        };
+        self.network.note(format_args!("at {at}: {kind} {what}"));
+    }
+
+    async fn change(&self, db: &RomeDatabase, at: usize, kind: u32) -> Result<()> {
+        let other = self.network.random(|random| random.random_range(0..self.plan.sites));
+        let cores = self.network.random(|random| random.random_range(1..=3));
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        match kind {
+            0..3 => self.boot(db, &site(at), id, cores).await,
+            3 => self.boot(db, &site(other), id, cores).await,
+            4 | 5 => self.delete(db, &site(other)).await,
+            6 => self.migrate(db, &site(at), &site(other)).await,
+            7 => {
+                let host = id % HOSTS;
+                let rename = "UPDATE host SET name = $3 WHERE site = $1 AND id = $2";
+                let name = format!("h{}", id % (HOSTS + 1));
+                db.execute((rename, [site(other).into(), host.into(), name.into()])).await.map(drop)
+            }
+            8 => {
+                // A host that has servers stays.
+                let removed = "DELETE FROM host WHERE site = $1 AND id = $2 AND free < 0";
+                db.execute((removed, [site(other).into(), 0_i64.into()])).await.map(drop)
+            }
+            _ => self.audit(db).await,
+        }
+    }
+
+    /// Takes room on the host with the most of it, and quota at the first site.
+    async fn boot(&self, db: &RomeDatabase, site: &str, id: i64, cores: i64) -> Result<()> {
+        let site = site.to_owned();
+        db.transaction(|tx: &dyn Transaction| {
+            let site = site.clone();
+            Box::pin(async move {
+                let roomiest = "SELECT id FROM host WHERE site = $1 ORDER BY free DESC, id LIMIT 1";
+                let host: i64 = tx.query_one((roomiest, [site.as_str().into()])).await?;
+                let take = "UPDATE host SET free = free - $3 WHERE site = $1 AND id = $2";
+                tx.execute((take, [site.as_str().into(), host.into(), cores.into()])).await?;
+                let insert = "INSERT INTO server VALUES ($1, $2, $3, $4)";
+                tx.execute((insert, [site.into(), id.into(), host.into(), cores.into()])).await?;
+                tx.execute(("UPDATE quota SET \"left\" = \"left\" - $1 WHERE project = 1", [cores.into()])).await?;
+                Ok(())
+            }) as futures::future::BoxFuture<'_, Result<(), Error>>
+        })
+        .await
+    }
+
+    async fn delete(&self, db: &RomeDatabase, site: &str) -> Result<()> {
+        let site = site.to_owned();
+        db.transaction(|tx: &dyn Transaction| {
+            let site = site.clone();
+            Box::pin(async move {
+                let oldest = "SELECT id, host, cores FROM server WHERE site = $1 ORDER BY id LIMIT 1";
+                let found: Option<(i64, i64, i64)> = tx.query_opt((oldest, [site.as_str().into()])).await?;
+                let Some((id, host, cores)) = found else { return Ok(()) };
+                tx.execute(("DELETE FROM server WHERE site = $1 AND id = $2", [site.as_str().into(), id.into()]))
+                    .await?;
+                let give = "UPDATE host SET free = free + $3 WHERE site = $1 AND id = $2";
+                tx.execute((give, [site.into(), host.into(), cores.into()])).await?;
+                tx.execute(("UPDATE quota SET \"left\" = \"left\" + $1 WHERE project = 1", [cores.into()])).await?;
+                Ok(())
+            }) as futures::future::BoxFuture<'_, Result<(), Error>>
+        })
+        .await
+    }
+
+    /// A server moves to a host of another site: its row changes homes.
+    async fn migrate(&self, db: &RomeDatabase, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        db.transaction(|tx: &dyn Transaction| {
+            let (from, to) = (from.clone(), to.clone());
+            Box::pin(async move {
+                let newest = "SELECT id, host, cores FROM server WHERE site = $1 ORDER BY id DESC LIMIT 1";
+                let found: Option<(i64, i64, i64)> = tx.query_opt((newest, [from.as_str().into()])).await?;
+                let Some((id, host, cores)) = found else { return Ok(()) };
+                let change = "UPDATE host SET free = free + $3 WHERE site = $1 AND id = $2";
+                tx.execute((change, [from.as_str().into(), host.into(), cores.into()])).await?;
+                tx.execute((change, [to.as_str().into(), 1_i64.into(), (-cores).into()])).await?;
+                let moved = "UPDATE server SET site = $3, host = 1 WHERE site = $1 AND id = $2";
+                tx.execute((moved, [from.into(), id.into(), to.into()])).await?;
+                Ok(())
+            }) as futures::future::BoxFuture<'_, Result<(), Error>>
+        })
+        .await
+    }
+
+    /// What one query must see at any time: each host's cores are free or used, and so is the quota.
+    async fn audit(&self, db: &RomeDatabase) -> Result<()> {
+        let all = "SELECT h.site, h.id, h.free + coalesce((SELECT sum(s.cores)::bigint FROM server s WHERE s.site = h.site AND s.host = h.id), 0) \
+                   FROM host h ORDER BY h.site, h.id";
+        let hosts: Vec<(String, i64, i64)> = db.query_as(all).await?;
+        assert_eq!(hosts.len(), self.plan.sites * HOSTS as usize);
+        assert!(hosts.iter().all(|(.., cores)| *cores == CORES), "{hosts:?}");
+        let quota = "SELECT \"left\" + coalesce((SELECT sum(cores)::bigint FROM server), 0) FROM quota";
+        assert_eq!(db.query_one::<i64, _>(quota).await?, QUOTA, "quota");
+        Ok(())
+    }
+
+    /// Once everything has arrived: in every home exactly the index entries that its rows have. Reading has ended what crashed clients had left.
+    async fn conclude(&self) {
+        let db = self.client(0, &Arc::new(AtomicBool::new(false))).await.expect("a calm network");
+        sleep(Duration::from_secs(10)).await;
+        for _ in 0..400 {
+            match self.audit(&db).await {
+                Ok(()) => break,
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        }
+        self.audit(&db).await.expect("a calm network");
+        let catalog = db.catalog();
+        for at in 0..self.plan.sites {
+            for table in catalog.tables() {
+                let mut expected: Vec<BTreeMap<Key, Key>> = vec![BTreeMap::new(); table.indexes.len()];
+                for (key, value) in self.space(at, table.id.0).await {
+                    let row = decode_table_row(table, &value).expect("no mark is left where everybody has read");
+                    assert_eq!(row_key(table, &row).expect("a key"), key);
+                    assert_eq!(
+                        table.homes.of_row(&row).expect("a site"),
+                        HomeNo(at as u16),
+                        "a row of {} is elsewhere",
+                        table.name
+                    );
+                    for (index, expected) in table.indexes.iter().zip(&mut expected) {
+                        let (key, value) = index_entry(table, index, &row).expect("a key");
+                        expected.insert(key, value);
+                    }
+                }
+                for (index, expected) in table.indexes.iter().zip(expected) {
+                    let found: BTreeMap<Key, Key> = self.space(at, index.space).await.into_iter().collect();
+                    assert_eq!(found, expected, "entries of {} at site {at}", index.name);
+                }
+            }
+        }
+    }
+
+    async fn space(&self, at: usize, space: u32) -> Vec<(Key, Key)> {
+        let read = Read::Range { range: whole_space(space), limit: None, reverse: false };
+        let limits = ReadLimits { entries: usize::MAX, bytes: usize::MAX };
+        let request = ReadRequest { reads: vec![read], limits, ..ReadRequest::default() };
+        let home = HomeId::new(&Options::default().home);
+        match self.network.store(at).read(&home, request).await.expect("memory") {
+            ReadOutcome::Answer(mut answer) => {
+                answer.results.remove(0).entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
+            }
+            ReadOutcome::Conflict { .. } => unreachable!("no guards"),
+        }
+    }
+}
+
+/// Runs a plan to its end and checks what must hold; returns its log, too.
+pub fn run(plan: Plan) -> (Counts, String) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    runtime.block_on(async {
+        let network = Network::new(plan.sites, plan.seed, Weather::FAIR);
+        let cloud = Arc::new(Cloud {
+            plan,
+            network: Arc::clone(&network),
+            counts: parking_lot::Mutex::default(),
+            ids: AtomicI64::new(1),
+            clients: AtomicI64::new(0),
+        });
+        cloud.found().await;
+        network.change(plan.weather);
+        let stop = Arc::new(AtomicBool::new(false));
+        let trouble = plan
+            .faults
+            .then(|| tokio::spawn(crate::world::trouble(Arc::clone(&network), plan.sites, Arc::clone(&stop))));
+        let workers: Vec<_> =
+            (0..plan.clients).map(|client| tokio::spawn(Arc::clone(&cloud).work(client % plan.sites))).collect();
+        for worker in workers {
+            worker.await.expect("a worker's checks hold");
+        }
+        if let Some(trouble) = trouble {
+            trouble.abort();
+        }
+        network.calm();
+        cloud.conclude().await;
+        (std::mem::take(&mut *cloud.counts.lock()), network.log())
+    })
+}
