@@ -433,3 +433,43 @@ async fn sharded_parents_and_children() {
     let refused = db.execute("CREATE UNIQUE INDEX other_c ON other (c)").await;
     assert_eq!(state(refused), SqlState::FEATURE_NOT_SUPPORTED);
 }
+
+#[tokio::test]
+async fn children_live_with_their_parents() {
+    let (world, db) = sharded(4).await;
+    db.execute("CREATE TABLE account (id bigint PRIMARY KEY, balance bigint NOT NULL)").await.unwrap();
+    db.execute(
+        "CREATE TABLE entry (account integer REFERENCES account ON DELETE CASCADE, number bigint, amount bigint NOT NULL, \
+         PRIMARY KEY (account, number)) WITH (colocate_with = 'account')",
+    )
+    .await
+    .unwrap();
+    let rows: Vec<String> = (0..20).map(|id| format!("({id}, 0)")).collect();
+    db.execute(format!("INSERT INTO account VALUES {}", rows.join(", ")).as_str()).await.unwrap();
+    db.execute("INSERT INTO entry VALUES (1, 0, 0)").await.unwrap();
+    for id in 0..20_i64 {
+        // One commit at one home: the parent is there, too.
+        let insert = "INSERT INTO entry VALUES ($1, 1, 5)";
+        let (inserted, asked) = world.asked(db.execute((insert, [id.into()]))).await;
+        inserted.unwrap();
+        assert!(asked[1] <= 2, "{asked:?}");
+    }
+    assert_eq!(state(db.execute("INSERT INTO entry VALUES (77, 1, 5)").await), SqlState::FOREIGN_KEY_VIOLATION);
+    let (deleted, asked) = world.asked(db.execute("DELETE FROM account WHERE id = 7")).await;
+    assert_eq!((deleted.unwrap(), asked[1]), (1, 3), "the account, its entries, the commit");
+    assert_eq!(db.query_one::<i64, _>("SELECT count(*) FROM entry").await.unwrap(), 20);
+    for (sql, expected) in [
+        ("CREATE TABLE x (id bigint PRIMARY KEY) WITH (colocate_with = 'account')", SqlState::INVALID_TABLE_DEFINITION),
+        ("CREATE TABLE x (id bigint PRIMARY KEY) WITH (colocate_with = 'nobody')", SqlState::UNDEFINED_TABLE),
+        (
+            "CREATE TABLE x (id bigint PRIMARY KEY, account bigint REFERENCES account) WITH (colocate_with = 'account')",
+            SqlState::FEATURE_NOT_SUPPORTED,
+        ),
+        (
+            "CREATE TABLE x (id bigint PRIMARY KEY REFERENCES account) WITH (colocate_with = 'account', placement = 'sharded')",
+            SqlState::INVALID_PARAMETER_VALUE,
+        ),
+    ] {
+        assert_eq!(state(db.execute(sql).await), expected, "{sql}");
+    }
+}

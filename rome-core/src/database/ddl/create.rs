@@ -79,7 +79,7 @@ impl Ddl<'_> {
                 table.primary_key = vec![key];
             }
         }
-        self.place(&mut table, &new.options)?;
+        self.place(&mut table, &new)?;
         self.claim_name(&table.name, id)?;
         if let Some(name) = table.primary_key_name.clone() {
             self.claim_name(&name, id)?;

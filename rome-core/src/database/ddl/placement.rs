@@ -5,21 +5,24 @@
 //! | `placement = 'at(site)'` | all at one site |
 //! | `placement = 'by_site(column)'` | each at the site that the column names |
 //! | `placement = 'sharded'`, `'sharded(column, ...)'` | over the homes of the local site, by a hash of the columns, by default the primary key |
+//! | `colocate_with = 'parent'` | with the row of `parent` that a foreign key of the new table names |
 //! | none | as `sharded` where the local site has several homes, else all at the local site |
 
-use super::Ddl;
-use crate::catalog::{ColumnId, Homes, Placement, Table};
+use super::columns::column_ids;
+use super::{Ddl, undefined_table};
+use crate::catalog::{ColumnId, Homes, NewTable, Placement, SchemaView, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::value::DataType;
 
 impl Ddl<'_> {
     /// Places a new table as its options say.
-    pub(super) fn place(&self, table: &mut Table, options: &[(String, String)]) -> Result<()> {
+    pub(super) fn place(&self, table: &mut Table, new: &NewTable) -> Result<()> {
         let mut placement = None;
-        for (option, value) in options {
+        for (option, value) in &new.options {
             match option.as_str() {
                 "placement" if placement.is_none() => placement = Some(self.placement(table, value)?),
-                "placement" => return Err(invalid("placement is said twice".to_owned())),
+                "colocate_with" if placement.is_none() => placement = Some(self.beside(table, new, value)?),
+                "placement" | "colocate_with" => return Err(invalid("the placement is said twice".to_owned())),
                 _ => return Err(Error::unsupported(format!("the table option \"{option}\""))),
             }
         }
@@ -47,6 +50,36 @@ impl Ddl<'_> {
         Ok(Placement::At { site: site.to_owned() })
     }
 
+    /// The placement that keeps rows with those of a parent: by the columns of a foreign key that stand for the parent's placement columns.
+    fn beside(&self, table: &Table, new: &NewTable, name: &str) -> Result<Placement> {
+        let parent = self.catalog.table(name).ok_or_else(|| undefined_table(name))?;
+        let refused = |what: &str| {
+            let message = format!("\"{}\" can't be kept with \"{name}\": {what}", table.name);
+            Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_table(&table.name)
+        };
+        let key = new.foreign_keys.iter().find(|key| key.parent == name);
+        let key = key.ok_or_else(|| refused("it has no foreign key to it"))?;
+        let referenced = match key.parent_columns.is_empty() {
+            true => parent.primary_key.clone(),
+            false => column_ids(&parent, &key.parent_columns)?,
+        };
+        let columns = column_ids(table, &key.columns)?;
+        let own = parent.placement.columns().iter().map(|column| {
+            let at = referenced.iter().position(|other| other == column);
+            let own = at.and_then(|at| columns.get(at)).copied();
+            own.ok_or_else(|| refused("its foreign key does not contain the columns that say where a parent lives"))
+        });
+        let own: Vec<ColumnId> = own.collect::<Result<_>>()?;
+        Ok(match &parent.placement {
+            placement @ (Placement::First | Placement::At { .. }) => placement.clone(),
+            Placement::BySite { .. } => match own.as_slice() {
+                [column] => Placement::BySite { column: *column },
+                _ => return Err(refused("its foreign key names no site")),
+            },
+            Placement::Sharded { site, .. } => Placement::Sharded { site: site.clone(), columns: own },
+        })
+    }
+
     fn placement(&self, table: &Table, text: &str) -> Result<Placement> {
         let argument = |name: &str| -> Option<String> {
             let inside = text.trim().strip_prefix(name)?.trim_start().strip_prefix('(')?.strip_suffix(')')?;
@@ -61,7 +94,7 @@ impl Ddl<'_> {
                 None => table.primary_key.clone(),
                 Some(names) => {
                     let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
-                    super::columns::column_ids(table, &names)?
+                    column_ids(table, &names)?
                 }
             };
             let topology = self.catalog.topology();
