@@ -298,18 +298,10 @@ async fn bad_topologies_are_refused() {
 }
 
 #[tokio::test]
-async fn keys_must_say_their_site() {
+async fn bad_placements_are_refused() {
     let world = World::new();
     let db = with_hosts(&world).await;
     for (sql, expected) in [
-        (
-            "CREATE TABLE a (site text, id bigint PRIMARY KEY) WITH (placement = 'by_site(site)')",
-            SqlState::FEATURE_NOT_SUPPORTED,
-        ),
-        (
-            "CREATE TABLE a (site text, id bigint UNIQUE, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')",
-            SqlState::FEATURE_NOT_SUPPORTED,
-        ),
         ("CREATE UNIQUE INDEX a ON host (cores)", SqlState::FEATURE_NOT_SUPPORTED),
         ("CREATE TABLE a (id bigint PRIMARY KEY) WITH (placement = 'by_site(site)')", SqlState::UNDEFINED_COLUMN),
         ("CREATE TABLE a (site bigint PRIMARY KEY) WITH (placement = 'by_site(site)')", SqlState::DATATYPE_MISMATCH),
@@ -462,14 +454,98 @@ async fn children_live_with_their_parents() {
         ("CREATE TABLE x (id bigint PRIMARY KEY) WITH (colocate_with = 'account')", SqlState::INVALID_TABLE_DEFINITION),
         ("CREATE TABLE x (id bigint PRIMARY KEY) WITH (colocate_with = 'nobody')", SqlState::UNDEFINED_TABLE),
         (
-            "CREATE TABLE x (id bigint PRIMARY KEY, account bigint REFERENCES account) WITH (colocate_with = 'account')",
-            SqlState::FEATURE_NOT_SUPPORTED,
-        ),
-        (
             "CREATE TABLE x (id bigint PRIMARY KEY REFERENCES account) WITH (colocate_with = 'account', placement = 'sharded')",
             SqlState::INVALID_PARAMETER_VALUE,
         ),
     ] {
         assert_eq!(state(db.execute(sql).await), expected, "{sql}");
     }
+}
+
+/// Servers by identifiers that carry their birth site, with names that are unique everywhere.
+async fn with_servers(world: &World) -> RomeDatabase {
+    let db = world.client("rome").await;
+    db.execute("CREATE TABLE server (id uuid PRIMARY KEY DEFAULT rome_id(), site text, cores bigint NOT NULL) WITH (placement = 'by_site(site)')").await.unwrap();
+    db.execute("CREATE TABLE volume (id uuid PRIMARY KEY DEFAULT rome_id(), site text, name text UNIQUE, server uuid REFERENCES server ON DELETE SET NULL) WITH (placement = 'by_site(site)')").await.unwrap();
+    db
+}
+
+#[tokio::test]
+async fn identifiers_carry_their_birth_site() {
+    let world = World::new();
+    let db = with_servers(&world).await;
+    let elsewhere = world.client("turin").await;
+    let insert = "INSERT INTO server (site, cores) VALUES ('rome', 4) RETURNING id";
+    db.query_one::<uuid::Uuid, _>(insert).await.unwrap();
+    let (id, asked) = world.asked(db.query_one::<uuid::Uuid, _>(insert)).await;
+    assert_eq!(asked, [0, 1, 0], "born where it lives: nobody else is concerned");
+    let id = id.unwrap();
+    let by_id = "SELECT cores FROM server WHERE id = $1";
+    elsewhere.query_one::<i64, _>((by_id, [id.into()])).await.unwrap();
+    let (cores, asked) = world.asked(elsewhere.query_one::<i64, _>((by_id, [id.into()]))).await;
+    assert_eq!((cores.unwrap(), asked), (4, vec![0, 1, 0]), "one round trip, to its birth site");
+    // Moved: the birth site knows where to.
+    assert_eq!(db.execute(("UPDATE server SET site = 'pisa' WHERE id = $1", [id.into()])).await.unwrap(), 1);
+    let site = elsewhere.query_one::<String, _>(("SELECT site FROM server WHERE id = $1", [id.into()])).await.unwrap();
+    assert_eq!(site, "pisa");
+    let taken = elsewhere.execute(("INSERT INTO server VALUES ($1, 'turin', 1)", [id.into()])).await;
+    assert_eq!(state(taken), SqlState::UNIQUE_VIOLATION);
+    let upsert = "INSERT INTO server VALUES ($1, 'turin', 9) ON CONFLICT (id) DO UPDATE SET cores = excluded.cores";
+    assert_eq!(elsewhere.execute((upsert, [id.into()])).await.unwrap(), 1);
+    assert_eq!(db.query_as::<(String, i64), _>("SELECT site, cores FROM server WHERE cores = 9").await.unwrap(), [("pisa".into(), 9)]);
+    assert_eq!(elsewhere.execute(("DELETE FROM server WHERE id = $1", [id.into()])).await.unwrap(), 1);
+    // Free again, at any site.
+    elsewhere.execute(("INSERT INTO server VALUES ($1, 'turin', 1)", [id.into()])).await.unwrap();
+    assert_eq!(db.query_one::<i64, _>((by_id, [id.into()])).await.unwrap(), 1);
+    let foreign = rome_core::topology::tag::tagged(rome_core::topology::HomeNo(77), 1, 2);
+    let unknown = db.execute(("INSERT INTO server VALUES ($1, 'turin', 1)", [foreign.into()])).await;
+    assert_eq!(state(unknown), SqlState::INVALID_PARAMETER_VALUE);
+    assert!(db.query((by_id, [foreign.into()])).await.unwrap().is_empty());
+    let random = "INSERT INTO server VALUES (gen_random_uuid(), $1, 7)";
+    for site in NAMES {
+        db.execute((random, [site.into()])).await.unwrap();
+    }
+    let joined = "SELECT count(*) FROM server a JOIN server b ON b.id = a.id WHERE a.cores = 7";
+    assert_eq!(db.query_one::<i64, _>(joined).await.unwrap(), 3);
+    let listed: Vec<(uuid::Uuid,)> = db.query_as("SELECT id FROM server ORDER BY id").await.unwrap();
+    let some = "SELECT count(*) FROM server WHERE id IN ($1, $2, $3)";
+    let three = listed.iter().take(3).map(|row| row.0.into()).collect::<Vec<rome_core::Value>>();
+    assert_eq!(db.query_one::<i64, _>((some, three)).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn names_are_unique_over_all_sites() {
+    let world = World::new();
+    let db = with_servers(&world).await;
+    let elsewhere = world.client("pisa").await;
+    let id = db.query_one::<uuid::Uuid, _>("INSERT INTO server (site, cores) VALUES ('turin', 4) RETURNING id").await.unwrap();
+    let insert = "INSERT INTO volume (site, name, server) VALUES ($1, $2, $3)";
+    for (site, name) in [("rome", "a"), ("pisa", "b"), ("turin", "c"), ("rome", "d")] {
+        db.execute((insert, [site.into(), name.into(), id.into()])).await.unwrap();
+    }
+    for site in NAMES {
+        let again = elsewhere.execute((insert, [site.into(), "c".into(), id.into()])).await;
+        assert_eq!(state(again), SqlState::UNIQUE_VIOLATION, "{site}");
+    }
+    let renamed = db.execute("UPDATE volume SET name = 'b' WHERE name = 'a'").await;
+    assert_eq!(state(renamed), SqlState::UNIQUE_VIOLATION);
+    assert_eq!(elsewhere.execute("UPDATE volume SET name = 'e', site = 'turin' WHERE name = 'a'").await.unwrap(), 1);
+    assert_eq!(db.query_one::<String, _>("SELECT site FROM volume WHERE name = 'e'").await.unwrap(), "turin");
+    db.execute((insert, ["rome".into(), "a".into(), id.into()])).await.unwrap();
+    // NULLs are never the same.
+    for site in ["rome", "pisa"] {
+        db.execute((insert, [site.into(), rome_core::Value::Null, id.into()])).await.unwrap();
+    }
+    // Foreign keys ask where the parent was born, whether it has moved or not.
+    let nobody = elsewhere.execute((insert, ["rome".into(), "x".into(), uuid::Uuid::from_u128(7).into()])).await;
+    assert_eq!(state(nobody), SqlState::FOREIGN_KEY_VIOLATION);
+    db.execute(("UPDATE server SET site = 'pisa' WHERE id = $1", [id.into()])).await.unwrap();
+    elsewhere.execute((insert, ["turin".into(), "y".into(), id.into()])).await.unwrap();
+    assert_eq!(elsewhere.execute(("DELETE FROM server WHERE id = $1", [id.into()])).await.unwrap(), 1);
+    let left = db.query_one::<i64, _>("SELECT count(*) FROM volume WHERE server IS NOT NULL").await.unwrap();
+    assert_eq!(left, 0);
+    let late = db.execute("CREATE UNIQUE INDEX volume_server ON volume (server)").await;
+    assert_eq!(state(late), SqlState::FEATURE_NOT_SUPPORTED);
+    db.execute("DROP TABLE volume").await.unwrap();
+    db.execute("DROP TABLE server").await.unwrap();
 }

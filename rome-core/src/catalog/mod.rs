@@ -8,7 +8,7 @@ mod table;
 
 pub use change::{AlterAction, NewColumn, NewForeignKey, NewIndex, NewTable, SchemaChange};
 pub use keys::schema_version_key;
-pub use placement::{Homes, Placement};
+pub use placement::{Homes, Placement, share_of};
 pub use snapshot::{Catalog, FORMAT, MAX_CATALOG_BYTES, check_format, format_mark, stamp_of};
 pub use table::{
     Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState, ReferentialAction, SchemaVersion,

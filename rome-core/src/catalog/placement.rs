@@ -51,6 +51,8 @@ pub struct Homes {
     /// Positions in [`Table::columns`] of the placement columns.
     positions: Vec<usize>,
     rule: Rule,
+    /// All homes that exist.
+    known: Vec<HomeNo>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +64,7 @@ enum Rule {
 
 impl Default for Homes {
     fn default() -> Self {
-        Self { positions: vec![], rule: Rule::One(HomeNo::FIRST) }
+        Self { positions: vec![], rule: Rule::One(HomeNo::FIRST), known: vec![HomeNo::FIRST] }
     }
 }
 
@@ -94,7 +96,7 @@ impl Homes {
                 Rule::Sharded { columns, homes: topology.site(site)?.homes.clone() }
             }
         };
-        Ok(Self { positions: positions.collect::<Result<_>>()?, rule })
+        Ok(Self { positions: positions.collect::<Result<_>>()?, rule, known: topology.homes() })
     }
 
     /// Every home that may hold rows.
@@ -135,13 +137,14 @@ impl Homes {
                 for (value, column) in values.iter().zip(columns) {
                     encode_key_value(&mut bytes, value, column)?;
                 }
-                // Any hash that never changes does; a stored row is where this one says.
-                let digest = Md5::digest(&bytes);
-                let hash = digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-                let share = usize::try_from(hash % BUCKETS).unwrap_or_default() * homes.len() / BUCKETS as usize;
-                homes.get(share).copied()
+                share_of(&bytes, homes)
             }
         })
+    }
+
+    /// Whether there is a home of this number.
+    pub fn exists(&self, home: HomeNo) -> bool {
+        self.known.contains(&home)
     }
 
     /// The home of a row.
@@ -160,6 +163,14 @@ impl Homes {
             _ => Err(Error::internal("a row without a home")),
         }
     }
+}
+
+/// One of these homes, by a hash of the bytes.
+pub fn share_of(bytes: &[u8], homes: &[HomeNo]) -> Option<HomeNo> {
+    // Any hash that never changes does; what is stored is where this one says.
+    let hash = Md5::digest(bytes).first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    let share = usize::try_from(hash % BUCKETS).unwrap_or_default() * homes.len() / BUCKETS as usize;
+    homes.get(share).copied()
 }
 
 /// Shards that the homes of a site share evenly.

@@ -2,6 +2,7 @@
 
 use super::placement::{Homes, Placement};
 use crate::encoding::KeyColumn;
+use crate::topology::HomeNo;
 use crate::store::{Epoch, Version};
 use crate::value::{DataType, Value};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,12 @@ pub struct Table {
     /// Where its rows live.
     #[serde(default)]
     pub placement: Placement,
+    /// The space of claims on the primary key, where that is unique over homes without saying which: see [`crate::exec::claims`].
+    #[serde(default)]
+    pub claims: Option<u32>,
+    /// The homes that keep claims on keys that name none themselves; never changed.
+    #[serde(default)]
+    pub authorities: Vec<HomeNo>,
     /// The homes that `placement` means; not stored.
     #[serde(skip)]
     pub homes: Homes,
@@ -104,6 +111,9 @@ pub struct Index {
     /// Whether two rows may not agree on all columns (NULLs never agree). The entry's key then is the columns alone, unless one is
     /// NULL; otherwise the columns followed by the primary key.
     pub unique: bool,
+    /// The space of claims on its keys, where it is unique over homes without saying which.
+    #[serde(default)]
+    pub claims: Option<u32>,
     /// Whether it belongs to a UNIQUE constraint (and can't be dropped as an index).
     pub constraint: bool,
     /// How far its creation has come.

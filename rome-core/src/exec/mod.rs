@@ -2,6 +2,7 @@
 
 pub mod aggregate;
 pub mod change;
+pub mod claims;
 pub mod context;
 pub mod eval;
 pub mod expr;

@@ -137,6 +137,8 @@ pub struct Scan {
     /// What each placement column equals, where that is known of all of them: rows are at the homes of these values' combinations, and nowhere
     /// else. As [`Access::prefix`]; `None` is every home of the table.
     pub placed: Option<Vec<Vec<Expr>>>,
+    /// The prefix is a whole key with claims, by which its rows are found wherever they are ([`super::claims`]).
+    pub by_claim: bool,
     /// Checked on each row, over the output columns.
     pub filter: Option<Expr>,
     /// Descending key order.

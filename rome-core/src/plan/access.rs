@@ -41,6 +41,8 @@ pub(super) struct Choice {
     pub(super) access: Access,
     /// See [`Scan::placed`](crate::exec::node::Scan::placed).
     pub(super) placed: Option<Vec<Vec<Expr>>>,
+    /// See [`Scan::by_claim`](crate::exec::node::Scan::by_claim).
+    pub(super) by_claim: bool,
     pub(super) reverse: bool,
     /// Rows that the path yields, before other filters.
     pub(super) rows: f64,
@@ -114,6 +116,17 @@ pub(super) fn choose(
             context.equal_to(id_at(*position)?, &column.data_type).map(|(_, values)| values)
         });
         best.placed = alternatives.collect();
+        let index = best.access.index.and_then(|at| table.indexes.get(at));
+        let (claims, width) = match index {
+            Some(index) => (index.claims, index.columns.len()),
+            None => (table.claims, table.primary_key.len()),
+        };
+        if best.placed.is_none() && claims.is_some() && best.matched == width {
+            best.by_claim = true;
+            // They come in the order of their homes.
+            best.reverse = false;
+            best.ordered &= order.is_empty();
+        }
     }
     best
 }
@@ -171,6 +184,7 @@ impl Context<'_> {
         Choice {
             access: Access { index, prefix, lower, upper },
             placed: None,
+            by_claim: false,
             reverse: order.unwrap_or(false),
             rows,
             cost: read * per_row + sorting + RANGE_COST * combinations as f64,

@@ -154,7 +154,7 @@ impl Trips {
 }
 
 fn scan_trips(scan: &Scan, store: StoreTraits<'_>) -> u64 {
-    if scan.access.index.is_some() && !store.follow { 2 } else { 1 }
+    if scan.by_claim || scan.access.index.is_some() && !store.follow { 2 } else { 1 }
 }
 
 fn exprs(node: &Node) -> Vec<&Expr> {
@@ -334,6 +334,9 @@ fn scan_line(verb: &str, scan: &Scan, outer: &[String], store: StoreTraits<'_>) 
     }
     if scan.lock {
         line.push_str(" for update");
+    }
+    if scan.by_claim {
+        line.push_str(" by its claim");
     }
     if store.topology.is_spread() {
         let _ = write!(line, " at {}", Reach::of_scan(scan).text(store));

@@ -40,6 +40,11 @@ impl Reach {
     pub(super) fn of_scan(scan: &Scan) -> Self {
         let mut reach = Self::default();
         match &scan.placed {
+            None if scan.by_claim => {
+                // Where the claim is, and where it says.
+                let keys = scan.access.prefix.iter().map(Vec::len).product::<usize>();
+                reach.named = (2 * keys).min(scan.table.homes.all().len());
+            }
             None => reach.homes.extend(scan.table.homes.all()),
             Some(columns) => reach.add_values(&scan.table, columns),
         }

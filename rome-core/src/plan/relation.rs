@@ -227,6 +227,7 @@ impl Planner {
             columns: kept.iter().map(|(_, position)| *position).collect(),
             access,
             placed,
+            by_claim: choice.by_claim,
             filter,
             reverse: choice.reverse,
             row_goal: goal.map(|goal| self.resolve(goal, &[])).transpose()?,

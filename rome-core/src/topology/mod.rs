@@ -4,6 +4,8 @@
 //! opened on one store has one site and one home, and no topology in the store. Several are joined by a [`Topology`], which every home keeps
 //! with the catalog; its epoch rises with every change.
 
+pub mod tag;
+
 use crate::error::{Error, Result, SqlState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

@@ -12,7 +12,7 @@ use crate::store::{
 };
 use crate::topology::HomeNo;
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Reads and writes of one transaction at one home.
@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub(super) struct Part {
     pub(super) link: Arc<Link>,
     pub(super) writes: WriteBuffer,
+    /// What written keys hold in the store, as far as that was told.
+    olds: HashMap<Key, Bytes>,
     pub(super) guards: GuardList,
     /// The version of the first read; the version of all reads where the store has snapshots.
     snapshot: Option<Version>,
@@ -48,6 +50,7 @@ impl Part {
         Self {
             link,
             writes,
+            olds: HashMap::new(),
             guards: GuardList::default(),
             snapshot: None,
             epoch: None,
@@ -283,11 +286,20 @@ impl Part {
         if capabilities.cheap_unchanged { capabilities.max_guards } else { usize::MAX }
     }
 
+    /// See [`super::Txn::replaces`].
+    pub(super) fn replaces(&mut self, key: &Key, value: impl FnOnce() -> Bytes) {
+        // What this transaction has written before is not what the store holds.
+        if self.writes.get(key).is_none() && !self.olds.contains_key(key) {
+            self.olds.insert(key.clone(), value());
+        }
+    }
+
     /// What a key that is written holds before, as far as this transaction knows; `Some(None)` is "nothing".
     pub(super) fn old_value(&self, key: &Key, absent: &HashSet<Key>) -> Option<Option<Bytes>> {
         match self.guards.known(key) {
             Some(known) => Some(known.map(|entry| entry.value)),
-            None => absent.contains(key).then_some(None),
+            None if absent.contains(key) => Some(None),
+            None => self.olds.get(key).cloned().map(Some),
         }
     }
 

@@ -219,6 +219,18 @@ impl Txn {
         self.check_size(home)
     }
 
+    /// Tells what a key holds in the store that is about to be written, where the caller knows it from what it has read: a commit over several homes
+    /// then need not ask.
+    ///
+    /// # Errors
+    /// 42704 where there is no such home.
+    pub fn replaces(&mut self, home: HomeNo, key: &Key, value: impl FnOnce() -> Bytes) -> Result<()> {
+        if self.client.is_spread() {
+            self.part(home)?.replaces(key, value);
+        }
+        Ok(())
+    }
+
     /// Buffers a removal, of a key as [`Txn::put`] asks for.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use super::create::indexable;
 use super::expressions::{check_condition, check_defaults, is_volatile, renamed};
 use super::{Ddl, quoted};
 use crate::catalog::keys::name_key;
-use crate::catalog::{AlterAction, ColumnId, IndexColumn, NewColumn, SchemaView, Table};
+use crate::catalog::{AlterAction, ColumnId, IndexColumn, NewColumn, SchemaView, Table, Placement};
 use crate::error::{Error, Result, SqlState};
 use crate::value::{DataType, Value};
 
@@ -162,6 +162,10 @@ impl Ddl<'_> {
             return Err(Error::unsupported("dropping a column of the primary key")
                 .with_hint("Create a new table with another key and insert the rows into it."));
         }
+        if table.placement.columns().contains(&id) {
+            return Err(Error::unsupported("dropping a column that says where rows live")
+                .with_hint("Create a new table with another placement and insert the rows into it."));
+        }
         for (child, key) in self.catalog.foreign_keys_to(table) {
             if !key.parent_columns.contains(&id) {
                 continue;
@@ -311,8 +315,18 @@ impl Ddl<'_> {
             column.not_null = true;
         }
         table.columns.retain(|column| !column.hidden);
+        if let Placement::Sharded { columns, .. } = &mut table.placement
+            && *columns == table.primary_key
+        {
+            // By the hidden key, which goes.
+            columns.clone_from(&ids);
+        }
+        let names_home = table.placement.columns().iter().all(|column| ids.contains(column));
         table.primary_key = ids;
         table.primary_key_name = Some(name);
+        if !names_home {
+            table.claims = Some(self.new_spaces(1).await?);
+        }
         Ok(())
     }
 

@@ -27,6 +27,8 @@ impl Ddl<'_> {
             version: SchemaVersion::default(),
             stamp: 0,
             placement: Placement::First,
+            claims: None,
+            authorities: Vec::new(),
             homes: Homes::default(),
             columns: Vec::new(),
             next_column: 1,
@@ -91,7 +93,7 @@ impl Ddl<'_> {
         for (name, columns) in &new.uniques {
             self.add_unique(&mut table, name.clone(), columns).await?;
         }
-        super::placement::check_keys(&table)?;
+        self.claim_keys(&mut table).await?;
         // Saved before its foreign keys, which may refer to the table itself.
         let mut table = Table::clone(&*self.save(table)?);
         for key in &new.foreign_keys {

@@ -66,6 +66,9 @@ impl Ddl<'_> {
             self.delete(name_key(&index.name))?;
             self.discard_space(index.space)?;
         }
+        for claims in table.indexes.iter().filter_map(|index| index.claims).chain(table.claims) {
+            self.discard_space(claims)?;
+        }
         self.discard_space(table.id.0)?;
         Arc::make_mut(self.catalog).remove(table.id);
         Ok(())

@@ -46,7 +46,6 @@ impl Ddl<'_> {
             return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
         }
         self.make_index(&mut table, name, columns, new.unique, false).await?;
-        super::placement::check_keys(&table)?;
         self.save(table)?;
         Ok(())
     }
@@ -62,7 +61,13 @@ impl Ddl<'_> {
     ) -> Result<()> {
         let space = self.new_spaces(1).await?;
         self.claim_name(&name, table.id)?;
-        let mut index = Index { space, name, columns, unique, constraint, state: IndexState::Public };
+        let mut index = Index { space, name, columns, unique, claims: None, constraint, state: IndexState::Public };
+        if unique && !super::placement::names_home(table, &index) {
+            if !self.is_empty(table).await? {
+                return Err(super::placement::too_late(table, &index.name));
+            }
+            index.claims = Some(self.new_spaces(1).await?);
+        }
         if !self.is_empty(table).await? {
             if self.autocommit {
                 index.state = IndexState::WriteOnly;
@@ -149,6 +154,9 @@ impl Ddl<'_> {
         let index = table.indexes.remove(at);
         self.delete(crate::catalog::keys::name_key(&index.name))?;
         self.discard_space(index.space)?;
+        if let Some(claims) = index.claims {
+            self.discard_space(claims)?;
+        }
         for key in &table.foreign_keys {
             if !wanted_order(table, &key.columns) {
                 return Err(Error::new(

@@ -10,7 +10,7 @@
 
 use super::columns::column_ids;
 use super::{Ddl, undefined_table};
-use crate::catalog::{ColumnId, Homes, NewTable, Placement, SchemaView, Table};
+use crate::catalog::{ColumnId, Homes, Index, NewTable, Placement, SchemaView, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::value::DataType;
 
@@ -35,6 +35,27 @@ impl Ddl<'_> {
             column.not_null = true;
         }
         table.homes = Homes::of(table, self.catalog.topology())?;
+        Ok(())
+    }
+
+    /// Gives claims to the unique keys of a new table that do not say where a row lives.
+    pub(super) async fn claim_keys(&mut self, table: &mut Table) -> Result<()> {
+        let placement = table.placement.columns();
+        table.authorities = table.homes.all();
+        // A hidden key is unique everywhere by itself.
+        let declared = table.primary_key_name.is_some();
+        if declared && !placement.iter().all(|column| table.primary_key.contains(column)) {
+            table.claims = Some(self.new_spaces(1).await?);
+        }
+        let unclaimed: Vec<usize> = (0..table.indexes.len())
+            .filter(|at| table.indexes.get(*at).is_some_and(|index| index.unique && !names_home(table, index)))
+            .collect();
+        for at in unclaimed {
+            let space = self.new_spaces(1).await?;
+            if let Some(index) = table.indexes.get_mut(at) {
+                index.claims = Some(space);
+            }
+        }
         Ok(())
     }
 
@@ -135,36 +156,34 @@ fn invalid(message: String) -> Error {
         .with_hint("Placements are at(site), by_site(column) and sharded, as in WITH (placement = 'by_site(site)').")
 }
 
-/// Refuses unique keys that rows at different homes could share: uniqueness is checked at a row's home.
-pub(super) fn check_keys(table: &Table) -> Result<()> {
-    let columns = table.placement.columns();
-    let names: Vec<&str> =
-        columns.iter().filter_map(|id| table.column(*id)).map(|column| column.name.as_str()).collect();
-    let names = names.join("\", \"");
-    let refused = |what: String| {
-        Error::unsupported(format!("{what} without the placement column \"{names}\""))
-            .with_hint(format!("Add \"{names}\" to the key: it is then checked where the row lives."))
-            .with_table(&table.name)
-    };
-    // A hidden key is unique everywhere by itself.
-    if let Some(key) = &table.primary_key_name
-        && !columns.iter().all(|column| table.primary_key.contains(column))
-    {
-        return Err(refused(format!("the primary key \"{key}\"")));
-    }
-    for index in table.indexes.iter().filter(|index| index.unique) {
-        if !columns.iter().all(|column| index.columns.iter().any(|part| part.column == *column)) {
-            return Err(refused(format!("the unique key \"{}\"", index.name)));
-        }
-    }
-    Ok(())
+/// Whether a key's rows lie where the key itself says: its uniqueness is checked there alone.
+pub(super) fn names_home(table: &Table, index: &Index) -> bool {
+    let has = |column: &ColumnId| index.columns.iter().any(|part| part.column == *column);
+    table.placement.columns().iter().all(has)
+}
+
+/// SQLSTATE 0A000: uniqueness over all homes is to be there before the rows.
+pub(super) fn too_late(table: &Table, key: &str) -> Error {
+    Error::unsupported(format!("the unique key \"{key}\" without the columns that say where a row lives, once there are rows"))
+        .with_hint("Make it before the first row, or add those columns to it.")
+        .with_table(&table.name)
 }
 
 /// Refuses foreign keys that do not say where the parent is.
 pub(super) fn check_foreign_key(child: &Table, parent: &Table, parent_columns: &[ColumnId]) -> Result<()> {
     let columns = parent.placement.columns();
     let Some(missing) = columns.iter().find(|column| !parent_columns.contains(column)) else { return Ok(()) };
+    let same = |key: &[ColumnId]| key.len() == parent_columns.len() && key.iter().all(|column| parent_columns.contains(column));
+    let by_index = parent.indexes.iter().filter(|index| index.claims.is_some()).any(|index| {
+        same(&index.columns.iter().map(|part| part.column).collect::<Vec<_>>())
+    });
+    if by_index || parent.claims.is_some() && same(&parent.primary_key) {
+        return Ok(());
+    }
     let name = parent.column(*missing).map_or("?", |column| column.name.as_str());
-    Err(Error::unsupported(format!("a foreign key to \"{}\" without its placement column \"{name}\"", parent.name))
-        .with_table(&child.name))
+    Err(Error::unsupported(format!(
+        "a foreign key to \"{}\" without its placement column \"{name}\"",
+        parent.name
+    ))
+    .with_table(&child.name))
 }

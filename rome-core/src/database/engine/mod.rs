@@ -208,7 +208,7 @@ impl Engine {
 
     /// What execution needs besides the plan.
     fn context<'t>(&self, txn: &'t mut Txn, catalog: &Arc<Catalog>, params: &[Value]) -> ExecContext<'t> {
-        let calls = CallContext::at(chrono::Utc::now());
+        let calls = CallContext { home: self.client.local(), ..CallContext::at(chrono::Utc::now()) };
         let numbers = Arc::clone(&self.numbers) as _;
         let mut context = ExecContext::new(txn, Arc::clone(catalog) as _, params.into(), calls, numbers, row_rules);
         context.limits.memory_bytes = self.options.query_memory_bytes;

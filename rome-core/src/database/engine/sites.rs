@@ -369,16 +369,21 @@ fn belongs_elsewhere(site: &str) -> Error {
 
 /// Refuses to let a home go that a table has rows at.
 async fn refuse_rows(txn: &mut Txn, table: &Table, home: HomeNo, site: &str) -> Result<()> {
-    if !table.homes.all().contains(&home) {
+    if !table.homes.all().contains(&home) && !table.authorities.contains(&home) {
         return Ok(());
     }
-    let read = Read::Range { range: whole_space(table.id.0), limit: Some(1), reverse: false };
-    let found = txn.read(vec![HomeRead { home, read }], ReadLimits::default()).await?;
+    // Claims may have been left here by rows that live elsewhere.
+    let claims = table.indexes.iter().filter_map(|index| index.claims).chain(table.claims);
+    let reads = claims.chain([table.id.0]).map(|space| HomeRead {
+        home,
+        read: Read::Range { range: whole_space(space), limit: Some(1), reverse: false },
+    });
+    let found = txn.read(reads.collect(), ReadLimits::default()).await?;
     let placed = table.homes.only() == Some(home);
     if !placed && found.iter().all(|result| result.entries.is_empty()) {
         return Ok(());
     }
-    let what = if placed { "is placed at" } else { "has rows at" };
+    let what = if placed { "is placed at" } else { "has rows or claims of rows at" };
     Err(Error::new(
         SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
         format!("table \"{}\" {what} site \"{site}\"", table.name),

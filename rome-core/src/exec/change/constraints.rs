@@ -4,6 +4,7 @@ use crate::catalog::{ColumnId, Index, IndexState, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::context::ExecContext;
 use crate::exec::expr::Expr;
+use crate::exec::claims::claim_of_row;
 use crate::exec::keys::{Located, index_entry, row_place};
 use crate::exec::node::ConflictTarget;
 use crate::value::Value;
@@ -57,18 +58,27 @@ fn listed(table: &Table, row: &[Value]) -> String {
 /// One key that may exist only once.
 pub(super) struct UniqueKey {
     pub(super) target: ConflictTarget,
+    /// Where it is checked.
     pub(super) at: Located,
+    /// Whether there is a claim at that place instead of the row or entry itself.
+    pub(super) claimed: bool,
 }
 
 /// The keys that a row claims: its own, and its entries in unique indexes where no column is NULL.
 pub(super) fn unique_keys(table: &Table, row: &[Value]) -> Result<Vec<UniqueKey>> {
-    let at = row_place(table, row)?;
-    let home = at.home;
-    let mut keys = vec![UniqueKey { target: ConflictTarget::PrimaryKey, at }];
+    let place = row_place(table, row)?;
+    let home = place.home;
+    let key = |target, index, plain: Located| -> Result<UniqueKey> {
+        Ok(match claim_of_row(table, index, row)? {
+            Some((at, _)) => UniqueKey { target, at, claimed: true },
+            None => UniqueKey { target, at: plain, claimed: false },
+        })
+    };
+    let mut keys = vec![key(ConflictTarget::PrimaryKey, None, place)?];
     for (position, index) in table.indexes.iter().enumerate() {
         if index.unique && index.state != IndexState::DeleteOnly && !has_null(table, index, row) {
-            let (key, _) = index_entry(table, index, row)?;
-            keys.push(UniqueKey { target: ConflictTarget::Index(position), at: Located { home, key } });
+            let (entry, _) = index_entry(table, index, row)?;
+            keys.push(key(ConflictTarget::Index(position), Some(index), Located { home, key: entry })?);
         }
     }
     Ok(keys)

@@ -4,9 +4,10 @@ use super::constraints::{check_row, key_text};
 use super::delete::delete_rows;
 use super::update::{RowChange, apply_updates};
 use super::{MAX_CASCADE_DEPTH, default_value};
-use crate::catalog::{ColumnId, ForeignKey, IndexState, ReferentialAction, Table};
+use crate::catalog::{ColumnId, ForeignKey, Index, IndexState, ReferentialAction, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::context::{ExecContext, RowRules};
+use crate::exec::claims::claim_place;
 use crate::exec::keys::{Located, decode_table_row, key_prefix};
 use crate::store::{Entry, Guard, KeyRange, Read, ReadLimits, ReadResult};
 use crate::topology::HomeNo;
@@ -115,9 +116,13 @@ fn placement_values(table: &Table, columns: &[ColumnId], values: &[Value]) -> Op
 
 /// The key in the store that exists if and only if the parent does; `None` where the values name no site, so that there can be no parent.
 fn parent_key(parent: &Table, key: &ForeignKey, values: &[Value]) -> Result<Option<Located>> {
-    let placed = placement_values(parent, &key.parent_columns, values)
-        .ok_or_else(|| Error::internal(format!("foreign key {} does not say where its parent is", key.name)))?;
-    let Some(home) = parent.homes.of_values(&placed)? else { return Ok(None) };
+    let plain = |index: Option<&Index>, ordered: &[Value]| -> Result<Option<Located>> {
+        let placed = placement_values(parent, &key.parent_columns, values).ok_or_else(|| {
+            Error::internal(format!("foreign key {} does not say where its parent is", key.name))
+        })?;
+        let Some(home) = parent.homes.of_values(&placed)? else { return Ok(None) };
+        Ok(Some(Located { home, key: key_prefix(parent, index, ordered)?.into() }))
+    };
     let in_order = |columns: &[ColumnId]| -> Option<Vec<Value>> {
         if columns.len() != key.parent_columns.len() {
             return None;
@@ -129,12 +134,18 @@ fn parent_key(parent: &Table, key: &ForeignKey, values: &[Value]) -> Result<Opti
         columns.iter().map(value).collect()
     };
     if let Some(values) = in_order(&parent.primary_key) {
-        return Ok(Some(Located { home, key: key_prefix(parent, None, &values)?.into() }));
+        return match parent.claims {
+            Some(_) => claim_place(parent, None, &values),
+            None => plain(None, &values),
+        };
     }
     for index in parent.indexes.iter().filter(|index| index.unique && index.state == IndexState::Public) {
         let columns: Vec<ColumnId> = index.columns.iter().map(|part| part.column).collect();
         if let Some(values) = in_order(&columns) {
-            return Ok(Some(Located { home, key: key_prefix(parent, Some(index), &values)?.into() }));
+            return match index.claims {
+                Some(_) => claim_place(parent, Some(index), &values),
+                None => plain(Some(index), &values),
+            };
         }
     }
     Err(Error::internal(format!("foreign key {} refers to columns that are not unique", key.name)))

@@ -8,6 +8,7 @@ use super::{ChangeResult, assigned, coerced, default_value, returned};
 use crate::catalog::Table;
 use crate::error::{Error, Result, SqlState};
 use crate::exec::context::ExecContext;
+use crate::exec::claims::claimed_row;
 use crate::exec::keys::{Located, decode_table_row, row_place};
 use crate::exec::node::{ConflictTarget, Insert, OnConflict};
 use crate::store::{Entry, Guard, KeyRange, Read, ReadLimits};
@@ -33,7 +34,7 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
         parents.of_row(table, row, None, cx)?;
     }
     let reads_first = cx.txn.checks_early() || insert.on_conflict.is_some();
-    let mut existing = HashMap::new();
+    let mut existing: HashMap<Located, (Entry, bool)> = HashMap::new();
     if reads_first {
         let mut reads = parents.reads();
         let parent_reads = reads.len();
@@ -46,8 +47,11 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
         parents.found(found);
         for (claim, result) in keys.into_iter().zip(claimed) {
             if let Some(entry) = result.entries.into_iter().next() {
-                existing.insert(claim.at.clone(), entry);
+                existing.insert(claim.at.clone(), (entry, claim.claimed));
             }
+        }
+        if follow {
+            follow_claims(&mut existing, cx).await?;
         }
     }
     let mut result = ChangeResult::default();
@@ -87,7 +91,7 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
 fn claim_read(claim: &UniqueKey, follow: bool) -> HomeRead {
     let key = &claim.at.key;
     let read = match claim.target {
-        ConflictTarget::Index(_) if follow => {
+        ConflictTarget::Index(_) if follow && !claim.claimed => {
             let mut to = key.to_vec();
             to.push(0);
             let range = KeyRange { from: key.clone(), to: to.into() };
@@ -96,6 +100,19 @@ fn claim_read(claim: &UniqueKey, follow: bool) -> HomeRead {
         _ => Read::Point(key.clone()),
     };
     HomeRead { home: claim.at.home, read }
+}
+
+/// Gives claims the rows that they speak of.
+async fn follow_claims(existing: &mut HashMap<Located, (Entry, bool)>, cx: &mut ExecContext<'_>) -> Result<()> {
+    let mut claims: Vec<&mut Entry> =
+        existing.values_mut().filter(|(_, claimed)| *claimed).map(|(entry, _)| entry).collect();
+    let places = claims.iter().map(|claim| claimed_row(&claim.value));
+    let reads = places.map(|place| place.map(|place| HomeRead::point(place.home, place.key))).collect::<Result<Vec<_>>>()?;
+    let found = cx.txn.read(reads, ReadLimits::default()).await?;
+    for (claim, result) in claims.iter_mut().zip(found) {
+        claim.target = result.entries.into_iter().next().map(Box::new);
+    }
+    Ok(())
 }
 
 /// Rows with all columns of the table: given values brought to their types, defaults for the others.
@@ -151,7 +168,7 @@ struct Inserting<'a> {
     insert: &'a Insert,
     reads_first: bool,
     /// Claimed keys that exist, as read before the statement wrote anything.
-    existing: HashMap<Located, Entry>,
+    existing: HashMap<Located, (Entry, bool)>,
     /// Keys that earlier rows of the statement claimed.
     claimed: HashSet<Located>,
     /// Rows that ON CONFLICT has updated.
@@ -168,7 +185,7 @@ impl Inserting<'_> {
         let mut violated = None;
         for claim in claims {
             let by_this_statement = self.claimed.contains(&claim.at);
-            let Some(entry) = self.existing.get(&claim.at).cloned().or_else(|| {
+            let Some(entry) = self.existing.get(&claim.at).map(|(entry, _)| entry).cloned().or_else(|| {
                 by_this_statement.then(|| Entry {
                     key: claim.at.key.clone(),
                     version: 0,
@@ -218,8 +235,13 @@ impl Inserting<'_> {
     ) -> Result<Option<RowChange>> {
         let Some(update) = &conflict.update else { return Ok(None) };
         let table: &Table = &self.insert.table;
+        let claimed = match conflict.target {
+            Some(ConflictTarget::Index(position)) => table.indexes.get(position).is_some_and(|index| index.claims.is_some()),
+            _ => table.claims.is_some(),
+        };
         let stored = match conflict.target {
             Some(ConflictTarget::Index(_)) => entry.target.as_deref(),
+            _ if claimed => entry.target.as_deref(),
             _ => Some(entry),
         };
         let stored = stored.ok_or_else(|| {

@@ -1,12 +1,17 @@
-//! Rows and their index entries, into the write buffer. A row's entries lie at the row's home.
+//! Rows, their index entries and their claims, into the write buffer. A row's entries lie at the row's home, its claims where their keys say.
+//!
+//! What a write replaces is told to the transaction ([`Txn::replaces`]): marks of a commit over several homes keep it, so that anybody can undo
+//! them, and need not read it once more.
 
 use crate::catalog::{IndexState, Table};
 use crate::error::Result;
-use crate::exec::keys::{encode_table_row, index_entry, row_key};
+use crate::exec::claims::claims_of_row;
+use crate::exec::keys::{Located, encode_table_row, index_entry, row_key};
 use crate::txn::Txn;
 use crate::value::Value;
+use std::collections::HashMap;
 
-/// Writes a new row and its entries.
+/// Writes a new row, its entries and its claims.
 pub(super) fn insert_row(txn: &mut Txn, table: &Table, row: &[Value]) -> Result<()> {
     let home = table.homes.of_row(row)?;
     txn.put(home, row_key(table, row)?, encode_table_row(table, row))?;
@@ -16,15 +21,29 @@ pub(super) fn insert_row(txn: &mut Txn, table: &Table, row: &[Value]) -> Result<
             txn.put(home, key, target)?;
         }
     }
+    for (Located { home, key }, value) in claims_of_row(table, row)? {
+        txn.put(home, key, value)?;
+    }
     Ok(())
 }
 
-/// Removes a row and its entries.
+/// Removes a row, its entries and its claims.
 pub(super) fn delete_row(txn: &mut Txn, table: &Table, row: &[Value]) -> Result<()> {
     let home = table.homes.of_row(row)?;
-    txn.delete(home, row_key(table, row)?)?;
+    let key = row_key(table, row)?;
+    txn.replaces(home, &key, || encode_table_row(table, row))?;
+    txn.delete(home, key)?;
     for index in &table.indexes {
-        txn.delete(home, index_entry(table, index, row)?.0)?;
+        let (key, target) = index_entry(table, index, row)?;
+        // A write-only index may lack the entry.
+        if index.state == IndexState::Public {
+            txn.replaces(home, &key, || target)?;
+        }
+        txn.delete(home, key)?;
+    }
+    for (Located { home, key }, value) in claims_of_row(table, row)? {
+        txn.replaces(home, &key, || value)?;
+        txn.delete(home, key)?;
     }
     Ok(())
 }
@@ -38,19 +57,30 @@ pub(super) fn clear_old(txn: &mut Txn, table: &Table, old: &[Value], new: &[Valu
     }
     let old_key = row_key(table, old)?;
     let moved = old_key != row_key(table, new)?;
+    txn.replaces(home, &old_key, || encode_table_row(table, old))?;
     if moved {
         txn.delete(home, old_key)?;
     }
     for index in &table.indexes {
-        let (old_entry, _) = index_entry(table, index, old)?;
+        let (old_entry, target) = index_entry(table, index, old)?;
+        if index.state == IndexState::Public {
+            txn.replaces(home, &old_entry, || target)?;
+        }
         if old_entry != index_entry(table, index, new)?.0 {
             txn.delete(home, old_entry)?;
+        }
+    }
+    let new: HashMap<Located, _> = claims_of_row(table, new)?.into_iter().collect();
+    for (claim, value) in claims_of_row(table, old)? {
+        txn.replaces(claim.home, &claim.key, || value)?;
+        if !new.contains_key(&claim) {
+            txn.delete(claim.home, claim.key)?;
         }
     }
     Ok(())
 }
 
-/// Writes the new row and those of its entries that changed.
+/// Writes the new row and those of its entries and claims that changed.
 pub(super) fn write_new(txn: &mut Txn, table: &Table, old: &[Value], new: &[Value]) -> Result<()> {
     let home = table.homes.of_row(new)?;
     if home != table.homes.of_row(old)? {
@@ -62,6 +92,12 @@ pub(super) fn write_new(txn: &mut Txn, table: &Table, old: &[Value], new: &[Valu
         // A write-only index may lack the old entry: always write.
         if index.state == IndexState::WriteOnly || entry != index_entry(table, index, old)? {
             txn.put(home, entry.0, entry.1)?;
+        }
+    }
+    let old: HashMap<Located, _> = claims_of_row(table, old)?.into_iter().collect();
+    for (claim, value) in claims_of_row(table, new)? {
+        if old.get(&claim) != Some(&value) {
+            txn.put(claim.home, claim.key, value)?;
         }
     }
     Ok(())

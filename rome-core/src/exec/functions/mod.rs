@@ -28,6 +28,7 @@ pub(crate) use system::time_ordered;
 
 use super::expr::Expr;
 use crate::error::{Error, Result, SqlState};
+use crate::topology::HomeNo;
 use crate::value::{DataType, Interval, Value};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use rust_decimal::Decimal;
@@ -76,6 +77,8 @@ pub struct CallContext {
     pub now: DateTime<Utc>,
     /// Time and randomness.
     pub surroundings: Arc<dyn Surroundings>,
+    /// The local home: where identifiers are born.
+    pub home: HomeNo,
     /// What `current_database()` gives.
     pub database: Arc<str>,
     /// What `current_user` gives.
@@ -85,7 +88,7 @@ pub struct CallContext {
 impl CallContext {
     /// A context of a transaction that began at `now`, with the machine's clock and random numbers.
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self { now, surroundings: Arc::new(SystemSurroundings), database: "rome".into(), user: "rome".into() }
+        Self { now, surroundings: Arc::new(SystemSurroundings), home: HomeNo::FIRST, database: "rome".into(), user: "rome".into() }
     }
 }
 

@@ -4,10 +4,12 @@ use super::Pattern::{Any, Bool, Int8, Text, Uuid};
 use super::text::text_result;
 use super::{Call, ScalarFunction};
 use crate::error::Result;
+use crate::topology::tag;
 use crate::value::Value;
 use uuid::Builder;
 
 pub(super) static FUNCTIONS: &[ScalarFunction] = &[
+    ScalarFunction::new("rome_id", &[], Uuid, rome_id, "A time-ordered UUID that carries its birth site (version 8).").volatile(),
     ScalarFunction::new("gen_random_uuid", &[], Uuid, random_uuid, "A random UUID (version 4).").volatile(),
     ScalarFunction::new("uuidv4", &[], Uuid, random_uuid, "A random UUID (version 4).").volatile(),
     ScalarFunction::new("uuidv7", &[], Uuid, ordered_uuid, "A time-ordered UUID (version 7).").volatile(),
@@ -31,6 +33,12 @@ fn random_uuid(call: &Call<'_>) -> Result<Value> {
 
 fn ordered_uuid(call: &Call<'_>) -> Result<Value> {
     Ok(Value::Uuid(time_ordered(call.context)))
+}
+
+fn rome_id(call: &Call<'_>) -> Result<Value> {
+    let surroundings = &call.context.surroundings;
+    let millis = u64::try_from(surroundings.clock().timestamp_millis()).unwrap_or(0);
+    Ok(Value::Uuid(tag::tagged(call.context.home, millis, surroundings.random())))
 }
 
 /// A UUID of version 7: milliseconds, then random bits.

@@ -3,13 +3,15 @@
 //! A key expression is a cast to the column's type, and that cast may lose something: `smallint_column = 100000`, `integer_column < 2.5`. So the value before the
 //! cast is compared with the one after it, and the range says what the comparison means rather than what the rounded value would.
 
-use super::super::keys::key_prefix;
+use super::super::claims::{claim_place, claimed_row};
+use super::super::keys::{Located, key_prefix};
 use crate::encoding::{KeyColumn, encode_key_value};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::expr::{Expr, ExprKind};
 use crate::exec::node::{Access, KeyBound, Scan};
-use crate::store::{Key, KeyRange, Read};
+use crate::store::{Entry, Key, KeyRange, Read, ReadResult};
 use crate::topology::HomeNo;
+use crate::txn::HomeRead;
 use crate::value::{DataType, Value, cast, cast_from};
 use bytes::Bytes;
 use std::cmp::Ordering;
@@ -139,6 +141,64 @@ pub(super) fn homes(scan: &Scan, evaluate: &mut dyn FnMut(&Expr) -> Result<Value
         homes.extend(scan.table.homes.of_values(&values)?);
     }
     Ok(homes.into_iter().collect())
+}
+
+/// A key by whose claim a row is looked for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Claim {
+    place: Located,
+    /// The row's key, where that is the claimed key itself: the row may be right beside the claim.
+    row: Option<Key>,
+}
+
+/// The claims that a scan by claims reads for these values of its key expressions.
+///
+/// # Errors
+/// Those of the expressions.
+pub(super) fn claims(scan: &Scan, evaluate: &mut dyn FnMut(&Expr) -> Result<Value>) -> Result<Vec<Claim>> {
+    let index = scan.access.index.and_then(|position| scan.table.indexes.get(position));
+    let mut claims = vec![];
+    for values in prefix_values(&scan.access.prefix, evaluate)?.unwrap_or_default() {
+        if let Some(place) = claim_place(&scan.table, index, &values)? {
+            let row = match index {
+                Some(_) => None,
+                None => Some(key_prefix(&scan.table, None, &values)?.into()),
+            };
+            claims.push(Claim { place, row });
+        }
+    }
+    Ok(claims)
+}
+
+impl Claim {
+    /// What to read.
+    pub(super) fn reads(&self) -> Vec<HomeRead> {
+        let keys = [Some(&self.place.key), self.row.as_ref()];
+        keys.into_iter().flatten().map(|key| HomeRead::point(self.place.home, key.clone())).collect()
+    }
+
+    /// Takes the answers to these reads: the row where it was beside its claim, else where it is; neither where there is no such row.
+    pub(super) fn take(
+        &self,
+        results: &mut impl Iterator<Item = ReadResult>,
+    ) -> Result<(Option<Entry>, Option<Located>)> {
+        let mut next = || results.next().ok_or_else(|| Error::internal("reads of claims were not answered"));
+        let claim = next()?.entries.into_iter().next();
+        let beside = match self.row {
+            Some(_) => next()?.entries.into_iter().next(),
+            None => None,
+        };
+        let Some(claim) = claim else { return Ok((None, None)) };
+        let row = claimed_row(&claim.value)?;
+        match beside {
+            Some(entry) if row.home == self.place.home => Ok((Some(entry), None)),
+            _ => Ok((None, Some(row))),
+        }
+    }
+
+    pub(super) fn home(&self) -> HomeNo {
+        self.place.home
+    }
 }
 
 /// Every combination of the alternatives of the leading columns; `None` where one of them has no alternative that can match.

@@ -1,6 +1,6 @@
 //! Joins by key: for many outer rows at once, the matching inner rows are read in one request.
 
-use super::access::{Target, homes, targets};
+use super::access::{Claim, Target, claims, homes, targets};
 use super::scan::{begin, decode};
 use super::{BATCH_ROWS, Batch, Operator, Row, Running, joined, padded_right, page_limits};
 use crate::error::{Error, Result};
@@ -59,8 +59,68 @@ impl<'n> LookupJoin<'n> {
         Ok(rows)
     }
 
+    /// [`LookupJoin::look_up`] by claims: one read for all claims, one more for the rows that are not beside theirs.
+    async fn look_up_claims(&self, outer: Vec<Row>, cx: &mut ExecContext<'_>) -> Result<Chunk> {
+        let inner = self.inner;
+        let mut positions: HashMap<Claim, usize> = HashMap::new();
+        let mut distinct: Vec<Claim> = vec![];
+        let mut row_targets = Vec::with_capacity(outer.len());
+        for row in &outer {
+            let wanted = cx.answering(|cx| claims(inner, &mut |expr| cx.try_evaluate(expr, row))).await?;
+            let wanted = wanted.into_iter().map(|claim| {
+                *positions.entry(claim).or_insert_with_key(|claim| {
+                    distinct.push(claim.clone());
+                    distinct.len() - 1
+                })
+            });
+            row_targets.push(wanted.collect::<Vec<usize>>());
+        }
+        let reads: Vec<HomeRead> = distinct.iter().flat_map(Claim::reads).collect();
+        let limits = page_limits(reads.len());
+        let mut answers = cx.txn.read(reads, limits).await?.into_iter();
+        let mut entries = Vec::with_capacity(distinct.len());
+        let (mut waiting, mut reads) = (vec![], vec![]);
+        for claim in &distinct {
+            let (beside, place) = claim.take(&mut answers)?;
+            if let Some(place) = place {
+                waiting.push(entries.len());
+                reads.push(HomeRead::point(place.home, place.key));
+            }
+            entries.push(beside);
+        }
+        let rows = if reads.is_empty() { vec![] } else { cx.txn.read(reads, limits).await? };
+        for (position, result) in waiting.into_iter().zip(rows) {
+            if let Some(slot) = entries.get_mut(position) {
+                *slot = result.entries.into_iter().next();
+            }
+        }
+        let mut held_bytes: usize = outer.iter().map(|row| row_bytes(row)).sum();
+        let mut found = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let mut kept = vec![];
+            if let Some(entry) = entry {
+                cx.statistics.rows_read += 1;
+                let row = decode(inner, &entry)?;
+                let holds = match &inner.filter {
+                    Some(filter) => cx.holds(filter, &row).await?,
+                    None => true,
+                };
+                if holds {
+                    held_bytes += row_bytes(&row);
+                    kept.push(row);
+                }
+            }
+            found.push(kept);
+        }
+        cx.reserve(held_bytes)?;
+        Ok(Chunk { outer, targets: row_targets, found, position: 0, held_bytes })
+    }
+
     async fn look_up(&self, outer: Vec<Row>, cx: &mut ExecContext<'_>) -> Result<Chunk> {
         let inner = self.inner;
+        if inner.by_claim {
+            return self.look_up_claims(outer, cx).await;
+        }
         let mut positions: HashMap<(HomeNo, Target), usize> = HashMap::new();
         let mut distinct: Vec<(HomeNo, Target)> = vec![];
         let mut row_targets = Vec::with_capacity(outer.len());

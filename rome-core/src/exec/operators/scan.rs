@@ -1,6 +1,6 @@
 //! Scans of one table: pages of rows, decoded as far as they are needed.
 
-use super::access::{Target, homes, targets};
+use super::access::{Claim, Target, claims, homes, targets};
 use super::{BATCH_ROWS, Batch, Operator, PAGE_ENTRIES, Row, page_limits};
 use crate::encoding::RowReader;
 use crate::error::{Error, Result, SqlState};
@@ -13,7 +13,7 @@ use crate::topology::HomeNo;
 use crate::txn::HomeRead;
 use crate::value::Value;
 use async_trait::async_trait;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::iter::Peekable;
 
 /// How many points and ranges are read in one request.
@@ -78,6 +78,8 @@ enum Next {
 pub(super) struct ScanOperator<'n> {
     scan: &'n Scan,
     sources: Vec<Source>,
+    /// Claims whose answers are to come, for a scan by claims.
+    claims: Vec<Claim>,
     opened: bool,
     /// Entries of the next page, where only one range is read.
     page: usize,
@@ -85,22 +87,30 @@ pub(super) struct ScanOperator<'n> {
 
 impl<'n> ScanOperator<'n> {
     pub(super) fn new(scan: &'n Scan) -> Self {
-        Self { scan, sources: vec![], opened: false, page: PAGE_ENTRIES }
+        Self { scan, sources: vec![], claims: vec![], opened: false, page: PAGE_ENTRIES }
     }
 
-    fn open(&mut self, (homes, targets): Opening, goal: Option<i64>) {
+    fn open(&mut self, opening: Opening, goal: Option<i64>) {
         if let Some(goal) = goal.and_then(|goal| usize::try_from(goal).ok()) {
             let first = if self.scan.filter.is_some() { goal.max(FIRST_FILTERED_PAGE) } else { goal };
             self.page = first.clamp(1, PAGE_ENTRIES);
         }
-        let parts: VecDeque<Target> = targets.into();
-        let source = |home| Source { home, parts: parts.iter().cloned().map(Part::Unread).collect(), asked: vec![] };
-        self.sources = homes.into_iter().map(source).collect();
+        match opening {
+            Opening::Homes(homes, targets) => {
+                let parts = || targets.iter().cloned().map(Part::Unread).collect();
+                let source = |home| Source { home, parts: parts(), asked: vec![] };
+                self.sources = homes.into_iter().map(source).collect();
+            }
+            Opening::Claims(claims) => self.claims = claims,
+        }
         self.opened = true;
     }
 
     /// The reads of the unread parts at the front.
     fn reads(&mut self) -> Vec<HomeRead> {
+        if !self.claims.is_empty() {
+            return self.claims.iter().flat_map(Claim::reads).collect();
+        }
         let page = self.page;
         let mut reads = vec![];
         let most = MAX_READS / self.sources.len().max(1);
@@ -119,6 +129,9 @@ impl<'n> ScanOperator<'n> {
     }
 
     fn take(&mut self, results: &mut std::vec::IntoIter<ReadResult>) -> Result<()> {
+        if !self.claims.is_empty() {
+            return self.take_claims(results);
+        }
         for source in &mut self.sources {
             let asked = std::mem::take(&mut source.asked);
             let answers: Vec<ReadResult> = results.by_ref().take(asked.len()).collect();
@@ -135,8 +148,31 @@ impl<'n> ScanOperator<'n> {
         Ok(())
     }
 
+    /// Rows that were beside their claims are there; the others are read next, where their claims say.
+    fn take_claims(&mut self, results: &mut std::vec::IntoIter<ReadResult>) -> Result<()> {
+        let mut found: BTreeMap<HomeNo, BTreeMap<Key, Entry>> = BTreeMap::new();
+        let mut elsewhere: BTreeMap<HomeNo, BTreeSet<Key>> = BTreeMap::new();
+        for claim in std::mem::take(&mut self.claims) {
+            match claim.take(results)? {
+                (Some(row), _) => drop(found.entry(claim.home()).or_default().insert(row.key.clone(), row)),
+                (None, Some(place)) => drop(elsewhere.entry(place.home).or_default().insert(place.key)),
+                (None, None) => {}
+            }
+        }
+        for (home, entries) in found {
+            let entries: Vec<Entry> = entries.into_values().collect();
+            let parts = VecDeque::from([Part::Read(entries.into_iter().peekable())]);
+            self.sources.push(Source { home, parts, asked: vec![] });
+        }
+        for (home, keys) in elsewhere {
+            let parts = keys.into_iter().map(|key| Part::Unread(Target::Row(key))).collect();
+            self.sources.push(Source { home, parts, asked: vec![] });
+        }
+        Ok(())
+    }
+
     fn next_entry(&mut self) -> Next {
-        let mut dry = false;
+        let mut dry = !self.claims.is_empty();
         for source in &mut self.sources {
             dry |= source.is_dry();
         }
@@ -163,10 +199,16 @@ impl<'n> ScanOperator<'n> {
 }
 
 /// Where a scan reads what.
-type Opening = (Vec<HomeNo>, Vec<Target>);
+enum Opening {
+    Homes(Vec<HomeNo>, Vec<Target>),
+    Claims(Vec<Claim>),
+}
 
 fn opening(scan: &Scan, evaluate: &mut dyn FnMut(&Expr) -> Result<Value>) -> Result<Opening> {
-    Ok((homes(scan, evaluate)?, targets(scan, evaluate)?))
+    if scan.by_claim {
+        return claims(scan, evaluate).map(Opening::Claims);
+    }
+    Ok(Opening::Homes(homes(scan, evaluate)?, targets(scan, evaluate)?))
 }
 
 #[async_trait]
@@ -248,6 +290,8 @@ pub(super) fn begin(scan: &Scan, cx: &mut ExecContext<'_>) -> Result<()> {
 pub(super) fn decode(scan: &Scan, entry: &Entry) -> Result<Row> {
     let value = match (&scan.access.index, &entry.target) {
         (None, _) => &entry.value,
+        // A claim leads to the row itself.
+        (Some(_), _) if scan.by_claim => &entry.value,
         (Some(_), Some(row)) => &row.value,
         (Some(_), None) => {
             let message = format!("an index entry of table \"{}\" points to no row", scan.table.name);
