@@ -492,7 +492,10 @@ async fn identifiers_carry_their_birth_site() {
     assert_eq!(state(taken), SqlState::UNIQUE_VIOLATION);
     let upsert = "INSERT INTO server VALUES ($1, 'turin', 9) ON CONFLICT (id) DO UPDATE SET cores = excluded.cores";
     assert_eq!(elsewhere.execute((upsert, [id.into()])).await.unwrap(), 1);
-    assert_eq!(db.query_as::<(String, i64), _>("SELECT site, cores FROM server WHERE cores = 9").await.unwrap(), [("pisa".into(), 9)]);
+    assert_eq!(
+        db.query_as::<(String, i64), _>("SELECT site, cores FROM server WHERE cores = 9").await.unwrap(),
+        [("pisa".into(), 9)]
+    );
     assert_eq!(elsewhere.execute(("DELETE FROM server WHERE id = $1", [id.into()])).await.unwrap(), 1);
     // Free again, at any site.
     elsewhere.execute(("INSERT INTO server VALUES ($1, 'turin', 1)", [id.into()])).await.unwrap();
@@ -518,7 +521,10 @@ async fn names_are_unique_over_all_sites() {
     let world = World::new();
     let db = with_servers(&world).await;
     let elsewhere = world.client("pisa").await;
-    let id = db.query_one::<uuid::Uuid, _>("INSERT INTO server (site, cores) VALUES ('turin', 4) RETURNING id").await.unwrap();
+    let id = db
+        .query_one::<uuid::Uuid, _>("INSERT INTO server (site, cores) VALUES ('turin', 4) RETURNING id")
+        .await
+        .unwrap();
     let insert = "INSERT INTO volume (site, name, server) VALUES ($1, $2, $3)";
     for (site, name) in [("rome", "a"), ("pisa", "b"), ("turin", "c"), ("rome", "d")] {
         db.execute((insert, [site.into(), name.into(), id.into()])).await.unwrap();

@@ -2,8 +2,8 @@
 
 use super::placement::{Homes, Placement};
 use crate::encoding::KeyColumn;
-use crate::topology::HomeNo;
 use crate::store::{Epoch, Version};
+use crate::topology::HomeNo;
 use crate::value::{DataType, Value};
 use serde::{Deserialize, Serialize};
 

@@ -43,7 +43,9 @@ pub fn birth_home(id: &Uuid) -> Option<HomeNo> {
 fn check(millis: u64, home: HomeNo, random: u64) -> u16 {
     // Fibonacci hashing of each part: not to keep anybody from forging one, which would only misplace his own row.
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mixed = [millis, u64::from(home.0), random].iter().fold(GOLDEN, |sum, part| (sum ^ part).wrapping_mul(GOLDEN).rotate_left(29));
+    let mixed = [millis, u64::from(home.0), random]
+        .iter()
+        .fold(GOLDEN, |sum, part| (sum ^ part).wrapping_mul(GOLDEN).rotate_left(29));
     u16::try_from(mixed >> 48).unwrap_or_default()
 }
 
@@ -66,7 +68,8 @@ mod tests {
     #[test]
     fn other_identifiers_carry_none() {
         let other = (0..100_000_u64).filter(|number| {
-            let noise = u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64 | u128::from(number.wrapping_mul(0xd6e8_feb8_6659_fd93));
+            let noise = u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64
+                | u128::from(number.wrapping_mul(0xd6e8_feb8_6659_fd93));
             birth_home(&uuid::Builder::from_custom_bytes(noise.to_be_bytes()).into_uuid()).is_some()
         });
         assert!(other.count() < 20, "one in 65,536 by chance");

@@ -209,8 +209,9 @@ impl Txn {
         Remember { nothing_at_snapshots: alone }
     }
 
-    /// Buffers a write. The transaction must have read the key, expect something of it, or rely on another key that changes with it (as the row
-    /// of an index entry does): otherwise it might write over what another transaction has prepared.
+    /// Buffers a write. The transaction must have read the key, expect something of it, or rely on another key of the same home that changes with
+    /// it (as the row of an index entry does): otherwise a commit over several homes reads it first, so as not to write over what another
+    /// transaction has prepared.
     ///
     /// # Errors
     /// 25006 in a read-only transaction, 54000 beyond what the store commits at once.
@@ -219,8 +220,8 @@ impl Txn {
         self.check_size(home)
     }
 
-    /// Tells what a key holds in the store that is about to be written, where the caller knows it from what it has read: a commit over several homes
-    /// then need not ask.
+    /// Tells what a key holds in the store that is about to be written, where the caller knows it from what it has read at the same home: a commit
+    /// over several homes then need not ask.
     ///
     /// # Errors
     /// 42704 where there is no such home.

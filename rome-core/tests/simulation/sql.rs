@@ -4,6 +4,7 @@
 //! host   site, id, name, free    by site; what is free and what its servers use is what it has
 //! server site, id, host, cores   by site, with its host
 //! quota  project, left           at the first site
+//! volume id, site, name          by site; id and name unique over all sites
 //! ```
 
 use crate::network::{Network, Weather};
@@ -11,10 +12,11 @@ use crate::world::Plan;
 use rand::Rng;
 use rome_core::catalog::keys::whole_space;
 use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase, Transaction};
-use rome_core::exec::keys::{decode_table_row, index_entry, row_key};
+use rome_core::exec::claims::claims_of_row;
+use rome_core::exec::keys::{Located, decode_table_row, index_entry, row_key};
 use rome_core::store::{HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, Store};
 use rome_core::topology::HomeNo;
-use rome_core::txn::Patience;
+use rome_core::txn::{Client, Patience, Place, Sweep};
 use rome_core::{Error, Result, SqlState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +68,7 @@ impl Cloud {
             "CREATE INDEX server_cores ON server (cores)",
             "CREATE TABLE quota (project bigint PRIMARY KEY, \"left\" bigint NOT NULL CHECK (\"left\" >= 0)) \
              WITH (placement = 'at(site0)')",
+            "CREATE TABLE volume (id bigint PRIMARY KEY, site text, name text UNIQUE) WITH (placement = 'by_site(site)')",
         ] {
             db.execute(statement).await.expect("a calm network");
         }
@@ -149,7 +152,8 @@ impl Cloud {
         let cores = self.network.random(|random| random.random_range(1..=3));
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         match kind {
-            0..3 => self.boot(db, &site(at), id, cores).await,
+            0 | 1 => self.boot(db, &site(at), id, cores).await,
+            2 => self.volume(db, &site(at), id).await,
             3 => self.boot(db, &site(other), id, cores).await,
             4 | 5 => self.delete(db, &site(other)).await,
             6 => self.migrate(db, &site(at), &site(other)).await,
@@ -159,11 +163,7 @@ impl Cloud {
                 let name = format!("h{}", id % (HOSTS + 1));
                 db.execute((rename, [site(other).into(), host.into(), name.into()])).await.map(drop)
             }
-            8 => {
-                // A host that has servers stays.
-                let removed = "DELETE FROM host WHERE site = $1 AND id = $2 AND free < 0";
-                db.execute((removed, [site(other).into(), 0_i64.into()])).await.map(drop)
-            }
+            8 => self.volume(db, &site(other), id).await,
             _ => self.audit(db).await,
         }
     }
@@ -206,6 +206,29 @@ impl Cloud {
         .await
     }
 
+    /// Makes a volume, or moves, renames or removes one, all by keys that do not say where it is.
+    async fn volume(&self, db: &RomeDatabase, site: &str, id: i64) -> Result<()> {
+        let name = format!("v{}", id % 5);
+        let what = self.network.random(|random| random.random_range(0..6));
+        let changed = match what {
+            0..2 => {
+                db.execute(("INSERT INTO volume VALUES ($1, $2, $3)", [(id % 7).into(), site.into(), name.into()]))
+                    .await
+            }
+            2 => db.execute(("UPDATE volume SET site = $1 WHERE name = $2", [site.into(), name.into()])).await,
+            3 => db.execute(("UPDATE volume SET name = $1 WHERE id = $2", [name.into(), (id % 7).into()])).await,
+            4 => {
+                db.execute((
+                    "UPDATE volume SET id = $1, site = $2 WHERE name = $3",
+                    [(id % 7).into(), site.into(), name.into()],
+                ))
+                .await
+            }
+            _ => db.execute(("DELETE FROM volume WHERE id = $1", [(id % 7).into()])).await,
+        };
+        changed.map(drop)
+    }
+
     /// A server moves to a host of another site: its row changes homes.
     async fn migrate(&self, db: &RomeDatabase, from: &str, to: &str) -> Result<()> {
         let (from, to) = (from.to_owned(), to.to_owned());
@@ -235,13 +258,16 @@ impl Cloud {
         assert!(hosts.iter().all(|(.., cores)| *cores == CORES), "{hosts:?}");
         let quota = "SELECT \"left\" + coalesce((SELECT sum(cores)::bigint FROM server), 0) FROM quota";
         assert_eq!(db.query_one::<i64, _>(quota).await?, QUOTA, "quota");
+        let twice = "SELECT count(*) - count(DISTINCT id) + count(*) - count(DISTINCT name) FROM volume";
+        assert_eq!(db.query_one::<i64, _>(twice).await?, 0, "two volumes have one key");
         Ok(())
     }
 
-    /// Once everything has arrived: in every home exactly the index entries that its rows have. Reading has ended what crashed clients had left.
+    /// Once everything has arrived and has been swept: in every home exactly the index entries that its rows have, and exactly their claims.
     async fn conclude(&self) {
         let db = self.client(0, &Arc::new(AtomicBool::new(false))).await.expect("a calm network");
         sleep(Duration::from_secs(10)).await;
+        self.sweep().await;
         for _ in 0..400 {
             match self.audit(&db).await {
                 Ok(()) => break,
@@ -250,12 +276,14 @@ impl Cloud {
         }
         self.audit(&db).await.expect("a calm network");
         let catalog = db.catalog();
+        let (mut claimed, mut claims) = (BTreeMap::new(), BTreeMap::new());
         for at in 0..self.plan.sites {
             for table in catalog.tables() {
                 let mut expected: Vec<BTreeMap<Key, Key>> = vec![BTreeMap::new(); table.indexes.len()];
                 for (key, value) in self.space(at, table.id.0).await {
                     let row = decode_table_row(table, &value).expect("no mark is left where everybody has read");
                     assert_eq!(row_key(table, &row).expect("a key"), key);
+                    claimed.extend(claims_of_row(table, &row).expect("claims"));
                     assert_eq!(
                         table.homes.of_row(&row).expect("a site"),
                         HomeNo(at as u16),
@@ -271,7 +299,38 @@ impl Cloud {
                     let found: BTreeMap<Key, Key> = self.space(at, index.space).await.into_iter().collect();
                     assert_eq!(found, expected, "entries of {} at site {at}", index.name);
                 }
+                for space in table.indexes.iter().filter_map(|index| index.claims).chain(table.claims) {
+                    let found = self.space(at, space).await.into_iter();
+                    let home = HomeNo(at as u16);
+                    claims.extend(found.map(|(key, value)| (Located { home, key }, value)));
+                }
             }
+        }
+        let stray: Vec<_> = claims.iter().filter(|(place, value)| claimed.get(place) != Some(value)).collect();
+        let missing: Vec<_> = claimed.iter().filter(|(place, _)| !claims.contains_key(place)).collect();
+        assert!(
+            stray.is_empty() && missing.is_empty(),
+            "claims without rows: {stray:?}; rows without claims: {missing:?}"
+        );
+    }
+
+    /// Ends what crashed clients have left.
+    async fn sweep(&self) {
+        let place = |to: usize| Place {
+            no: HomeNo(to as u16),
+            site: site(to).into(),
+            store: self.network.reach(0, to, Arc::new(AtomicBool::new(false))),
+            home: HomeId::new(&Options::default().home),
+        };
+        let patience = Patience { recovery_after: Duration::from_millis(300), ..Patience::default() };
+        let others = (1..self.plan.sites).map(place).collect();
+        let client = Client::of_homes(place(0), others, u128::from(self.plan.seed) << 32, patience);
+        let mut seen = Sweep::default();
+        for _ in 0..10 {
+            for at in 0..self.plan.sites {
+                client.sweep(HomeNo(at as u16), &mut seen).await.expect("a calm network");
+            }
+            sleep(Duration::from_millis(500)).await;
         }
     }
 

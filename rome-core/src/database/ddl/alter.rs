@@ -6,7 +6,7 @@ use super::create::indexable;
 use super::expressions::{check_condition, check_defaults, is_volatile, renamed};
 use super::{Ddl, quoted};
 use crate::catalog::keys::name_key;
-use crate::catalog::{AlterAction, ColumnId, IndexColumn, NewColumn, SchemaView, Table, Placement};
+use crate::catalog::{AlterAction, ColumnId, IndexColumn, NewColumn, Placement, SchemaView, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::value::{DataType, Value};
 

@@ -63,15 +63,7 @@ impl Ddl<'_> {
         self.claim_name(&name, table.id)?;
         let columns =
             columns.iter().map(|id| IndexColumn { column: *id, descending: false, nulls_first: false }).collect();
-        table.indexes.push(Index {
-            space,
-            name,
-            columns,
-            unique,
-            claims: None,
-            constraint,
-            state: IndexState::Public,
-        });
+        table.indexes.push(Index { space, name, columns, unique, claims: None, constraint, state: IndexState::Public });
         Ok(())
     }
 

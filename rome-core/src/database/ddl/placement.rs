@@ -164,26 +164,29 @@ pub(super) fn names_home(table: &Table, index: &Index) -> bool {
 
 /// SQLSTATE 0A000: uniqueness over all homes is to be there before the rows.
 pub(super) fn too_late(table: &Table, key: &str) -> Error {
-    Error::unsupported(format!("the unique key \"{key}\" without the columns that say where a row lives, once there are rows"))
-        .with_hint("Make it before the first row, or add those columns to it.")
-        .with_table(&table.name)
+    Error::unsupported(format!(
+        "the unique key \"{key}\" without the columns that say where a row lives, once there are rows"
+    ))
+    .with_hint("Make it before the first row, or add those columns to it.")
+    .with_table(&table.name)
 }
 
 /// Refuses foreign keys that do not say where the parent is.
 pub(super) fn check_foreign_key(child: &Table, parent: &Table, parent_columns: &[ColumnId]) -> Result<()> {
     let columns = parent.placement.columns();
     let Some(missing) = columns.iter().find(|column| !parent_columns.contains(column)) else { return Ok(()) };
-    let same = |key: &[ColumnId]| key.len() == parent_columns.len() && key.iter().all(|column| parent_columns.contains(column));
-    let by_index = parent.indexes.iter().filter(|index| index.claims.is_some()).any(|index| {
-        same(&index.columns.iter().map(|part| part.column).collect::<Vec<_>>())
-    });
+    let same = |key: &[ColumnId]| {
+        key.len() == parent_columns.len() && key.iter().all(|column| parent_columns.contains(column))
+    };
+    let by_index = parent
+        .indexes
+        .iter()
+        .filter(|index| index.claims.is_some())
+        .any(|index| same(&index.columns.iter().map(|part| part.column).collect::<Vec<_>>()));
     if by_index || parent.claims.is_some() && same(&parent.primary_key) {
         return Ok(());
     }
     let name = parent.column(*missing).map_or("?", |column| column.name.as_str());
-    Err(Error::unsupported(format!(
-        "a foreign key to \"{}\" without its placement column \"{name}\"",
-        parent.name
-    ))
-    .with_table(&child.name))
+    Err(Error::unsupported(format!("a foreign key to \"{}\" without its placement column \"{name}\"", parent.name))
+        .with_table(&child.name))
 }

@@ -2,9 +2,9 @@
 
 use crate::catalog::{ColumnId, Index, IndexState, Table};
 use crate::error::{Error, Result, SqlState};
+use crate::exec::claims::claim_of_row;
 use crate::exec::context::ExecContext;
 use crate::exec::expr::Expr;
-use crate::exec::claims::claim_of_row;
 use crate::exec::keys::{Located, index_entry, row_place};
 use crate::exec::node::ConflictTarget;
 use crate::value::Value;

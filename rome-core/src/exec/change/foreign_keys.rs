@@ -6,8 +6,8 @@ use super::update::{RowChange, apply_updates};
 use super::{MAX_CASCADE_DEPTH, default_value};
 use crate::catalog::{ColumnId, ForeignKey, Index, IndexState, ReferentialAction, Table};
 use crate::error::{Error, Result, SqlState};
-use crate::exec::context::{ExecContext, RowRules};
 use crate::exec::claims::claim_place;
+use crate::exec::context::{ExecContext, RowRules};
 use crate::exec::keys::{Located, decode_table_row, key_prefix};
 use crate::store::{Entry, Guard, KeyRange, Read, ReadLimits, ReadResult};
 use crate::topology::HomeNo;
@@ -117,9 +117,8 @@ fn placement_values(table: &Table, columns: &[ColumnId], values: &[Value]) -> Op
 /// The key in the store that exists if and only if the parent does; `None` where the values name no site, so that there can be no parent.
 fn parent_key(parent: &Table, key: &ForeignKey, values: &[Value]) -> Result<Option<Located>> {
     let plain = |index: Option<&Index>, ordered: &[Value]| -> Result<Option<Located>> {
-        let placed = placement_values(parent, &key.parent_columns, values).ok_or_else(|| {
-            Error::internal(format!("foreign key {} does not say where its parent is", key.name))
-        })?;
+        let placed = placement_values(parent, &key.parent_columns, values)
+            .ok_or_else(|| Error::internal(format!("foreign key {} does not say where its parent is", key.name)))?;
         let Some(home) = parent.homes.of_values(&placed)? else { return Ok(None) };
         Ok(Some(Located { home, key: key_prefix(parent, index, ordered)?.into() }))
     };

@@ -7,8 +7,8 @@ use super::write::insert_row;
 use super::{ChangeResult, assigned, coerced, default_value, returned};
 use crate::catalog::Table;
 use crate::error::{Error, Result, SqlState};
-use crate::exec::context::ExecContext;
 use crate::exec::claims::claimed_row;
+use crate::exec::context::ExecContext;
 use crate::exec::keys::{Located, decode_table_row, row_place};
 use crate::exec::node::{ConflictTarget, Insert, OnConflict};
 use crate::store::{Entry, Guard, KeyRange, Read, ReadLimits};
@@ -107,7 +107,8 @@ async fn follow_claims(existing: &mut HashMap<Located, (Entry, bool)>, cx: &mut 
     let mut claims: Vec<&mut Entry> =
         existing.values_mut().filter(|(_, claimed)| *claimed).map(|(entry, _)| entry).collect();
     let places = claims.iter().map(|claim| claimed_row(&claim.value));
-    let reads = places.map(|place| place.map(|place| HomeRead::point(place.home, place.key))).collect::<Result<Vec<_>>>()?;
+    let reads =
+        places.map(|place| place.map(|place| HomeRead::point(place.home, place.key))).collect::<Result<Vec<_>>>()?;
     let found = cx.txn.read(reads, ReadLimits::default()).await?;
     for (claim, result) in claims.iter_mut().zip(found) {
         claim.target = result.entries.into_iter().next().map(Box::new);
@@ -236,7 +237,9 @@ impl Inserting<'_> {
         let Some(update) = &conflict.update else { return Ok(None) };
         let table: &Table = &self.insert.table;
         let claimed = match conflict.target {
-            Some(ConflictTarget::Index(position)) => table.indexes.get(position).is_some_and(|index| index.claims.is_some()),
+            Some(ConflictTarget::Index(position)) => {
+                table.indexes.get(position).is_some_and(|index| index.claims.is_some())
+            }
             _ => table.claims.is_some(),
         };
         let stored = match conflict.target {

@@ -1,7 +1,8 @@
 //! Rows, their index entries and their claims, into the write buffer. A row's entries lie at the row's home, its claims where their keys say.
 //!
 //! What a write replaces is told to the transaction ([`Txn::replaces`]): marks of a commit over several homes keep it, so that anybody can undo
-//! them, and need not read it once more.
+//! them, and need not read it once more. Not so for claims: the home of a claim may be behind that of its row, with a mark in its place that must be
+//! met.
 
 use crate::catalog::{IndexState, Table};
 use crate::error::Result;
@@ -41,8 +42,7 @@ pub(super) fn delete_row(txn: &mut Txn, table: &Table, row: &[Value]) -> Result<
         }
         txn.delete(home, key)?;
     }
-    for (Located { home, key }, value) in claims_of_row(table, row)? {
-        txn.replaces(home, &key, || value)?;
+    for (Located { home, key }, _) in claims_of_row(table, row)? {
         txn.delete(home, key)?;
     }
     Ok(())
@@ -71,8 +71,7 @@ pub(super) fn clear_old(txn: &mut Txn, table: &Table, old: &[Value], new: &[Valu
         }
     }
     let new: HashMap<Located, _> = claims_of_row(table, new)?.into_iter().collect();
-    for (claim, value) in claims_of_row(table, old)? {
-        txn.replaces(claim.home, &claim.key, || value)?;
+    for (claim, _) in claims_of_row(table, old)? {
         if !new.contains_key(&claim) {
             txn.delete(claim.home, claim.key)?;
         }

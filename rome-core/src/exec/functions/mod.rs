@@ -88,7 +88,13 @@ pub struct CallContext {
 impl CallContext {
     /// A context of a transaction that began at `now`, with the machine's clock and random numbers.
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self { now, surroundings: Arc::new(SystemSurroundings), home: HomeNo::FIRST, database: "rome".into(), user: "rome".into() }
+        Self {
+            now,
+            surroundings: Arc::new(SystemSurroundings),
+            home: HomeNo::FIRST,
+            database: "rome".into(),
+            user: "rome".into(),
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use crate::value::Value;
 use uuid::Builder;
 
 pub(super) static FUNCTIONS: &[ScalarFunction] = &[
-    ScalarFunction::new("rome_id", &[], Uuid, rome_id, "A time-ordered UUID that carries its birth site (version 8).").volatile(),
+    ScalarFunction::new("rome_id", &[], Uuid, rome_id, "A time-ordered UUID that carries its birth site (version 8).")
+        .volatile(),
     ScalarFunction::new("gen_random_uuid", &[], Uuid, random_uuid, "A random UUID (version 4).").volatile(),
     ScalarFunction::new("uuidv4", &[], Uuid, random_uuid, "A random UUID (version 4).").volatile(),
     ScalarFunction::new("uuidv7", &[], Uuid, ordered_uuid, "A time-ordered UUID (version 7).").volatile(),
