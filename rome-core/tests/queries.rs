@@ -69,6 +69,8 @@ fn table(id: u32, name: &str, columns: &[(&str, DataType)], indexes: Vec<Index>)
         referenced_by: vec![],
         stamp: 0,
         placement: Placement::First,
+        claims: None,
+        authorities: vec![],
         homes: Homes::default(),
     })
 }
@@ -79,6 +81,7 @@ fn index(space: u32, name: &str, column: u32, unique: bool, descending: bool) ->
         name: name.to_owned(),
         columns: vec![IndexColumn { column: ColumnId(column), descending, nulls_first: descending }],
         unique,
+        claims: None,
         constraint: unique,
         state: IndexState::Public,
     }

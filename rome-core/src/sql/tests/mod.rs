@@ -57,6 +57,8 @@ fn table(id: u32, name: &str, columns: &[(&str, DataType)], key: &[u32]) -> Tabl
         referenced_by: vec![],
         stamp: 0,
         placement: Placement::First,
+        claims: None,
+        authorities: vec![],
         homes: Homes::default(),
     }
 }
@@ -68,6 +70,7 @@ fn index(name: &str, columns: &[u32], unique: bool) -> Index {
         name: name.to_owned(),
         columns: columns.iter().map(part).collect(),
         unique,
+        claims: None,
         constraint: unique,
         state: IndexState::Public,
     }
