@@ -60,25 +60,43 @@ pub(super) struct UniqueKey {
     pub(super) target: ConflictTarget,
     /// Where it is checked.
     pub(super) at: Located,
-    /// Whether there is a claim at that place instead of the row or entry itself.
-    pub(super) claimed: bool,
+    /// What lies there.
+    pub(super) kind: KeyKind,
+}
+
+/// What tells whether a key is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum KeyKind {
+    /// The row, or its entry.
+    Itself,
+    /// A claim.
+    Claim,
+    /// The row, or its entry, of a key that has a claim: the claim tells, but the home of the row may be behind that of the claim, with a mark still
+    /// in the place where the new row is to be written.
+    Behind,
 }
 
 /// The keys that a row claims: its own, and its entries in unique indexes where no column is NULL.
 pub(super) fn unique_keys(table: &Table, row: &[Value]) -> Result<Vec<UniqueKey>> {
     let place = row_place(table, row)?;
     let home = place.home;
-    let key = |target, index, plain: Located| -> Result<UniqueKey> {
-        Ok(match claim_of_row(table, index, row)? {
-            Some((at, _)) => UniqueKey { target, at, claimed: true },
-            None => UniqueKey { target, at: plain, claimed: false },
-        })
+    let mut keys = vec![];
+    let mut add = |target, index, at: Located| -> Result<()> {
+        let kind = match claim_of_row(table, index, row)? {
+            Some((claim, _)) => {
+                keys.push(UniqueKey { target, at: claim, kind: KeyKind::Claim });
+                KeyKind::Behind
+            }
+            None => KeyKind::Itself,
+        };
+        keys.push(UniqueKey { target, at, kind });
+        Ok(())
     };
-    let mut keys = vec![key(ConflictTarget::PrimaryKey, None, place)?];
+    add(ConflictTarget::PrimaryKey, None, place)?;
     for (position, index) in table.indexes.iter().enumerate() {
         if index.unique && index.state != IndexState::DeleteOnly && !has_null(table, index, row) {
             let (entry, _) = index_entry(table, index, row)?;
-            keys.push(key(ConflictTarget::Index(position), Some(index), Located { home, key: entry })?);
+            add(ConflictTarget::Index(position), Some(index), Located { home, key: entry })?;
         }
     }
     Ok(keys)

@@ -1,6 +1,6 @@
 //! INSERT, with ON CONFLICT.
 
-use super::constraints::{UniqueKey, check_row, unique_keys, unique_violation};
+use super::constraints::{KeyKind, UniqueKey, check_row, unique_keys, unique_violation};
 use super::foreign_keys::Parents;
 use super::update::{RowChange, apply_updates};
 use super::write::insert_row;
@@ -34,20 +34,20 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
         parents.of_row(table, row, None, cx)?;
     }
     let reads_first = cx.txn.checks_early() || insert.on_conflict.is_some();
-    let mut existing: HashMap<Located, (Entry, bool)> = HashMap::new();
+    let mut existing: HashMap<Located, (Entry, KeyKind)> = HashMap::new();
     if reads_first {
         let mut reads = parents.reads();
         let parent_reads = reads.len();
         // A unique index's entry is followed to its row, which DO UPDATE needs.
         let follow = insert.on_conflict.as_ref().is_some_and(|conflict| conflict.update.is_some());
-        let keys: Vec<&UniqueKey> = claims.iter().flatten().collect();
+        let keys: Vec<&UniqueKey> = claims.iter().flatten().filter(|claim| claim.kind != KeyKind::Behind).collect();
         reads.extend(keys.iter().map(|claim| claim_read(claim, follow)));
         let mut found = cx.txn.read(reads, ReadLimits::default()).await?;
         let claimed = found.split_off(parent_reads);
         parents.found(found);
         for (claim, result) in keys.into_iter().zip(claimed) {
             if let Some(entry) = result.entries.into_iter().next() {
-                existing.insert(claim.at.clone(), (entry, claim.claimed));
+                existing.insert(claim.at.clone(), (entry, claim.kind));
             }
         }
         if follow {
@@ -91,7 +91,7 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
 fn claim_read(claim: &UniqueKey, follow: bool) -> HomeRead {
     let key = &claim.at.key;
     let read = match claim.target {
-        ConflictTarget::Index(_) if follow && !claim.claimed => {
+        ConflictTarget::Index(_) if follow && claim.kind == KeyKind::Itself => {
             let mut to = key.to_vec();
             to.push(0);
             let range = KeyRange { from: key.clone(), to: to.into() };
@@ -103,9 +103,9 @@ fn claim_read(claim: &UniqueKey, follow: bool) -> HomeRead {
 }
 
 /// Gives claims the rows that they speak of.
-async fn follow_claims(existing: &mut HashMap<Located, (Entry, bool)>, cx: &mut ExecContext<'_>) -> Result<()> {
+async fn follow_claims(existing: &mut HashMap<Located, (Entry, KeyKind)>, cx: &mut ExecContext<'_>) -> Result<()> {
     let mut claims: Vec<&mut Entry> =
-        existing.values_mut().filter(|(_, claimed)| *claimed).map(|(entry, _)| entry).collect();
+        existing.values_mut().filter(|(_, kind)| *kind == KeyKind::Claim).map(|(entry, _)| entry).collect();
     let places = claims.iter().map(|claim| claimed_row(&claim.value));
     let reads =
         places.map(|place| place.map(|place| HomeRead::point(place.home, place.key))).collect::<Result<Vec<_>>>()?;
@@ -169,7 +169,7 @@ struct Inserting<'a> {
     insert: &'a Insert,
     reads_first: bool,
     /// Claimed keys that exist, as read before the statement wrote anything.
-    existing: HashMap<Located, (Entry, bool)>,
+    existing: HashMap<Located, (Entry, KeyKind)>,
     /// Keys that earlier rows of the statement claimed.
     claimed: HashSet<Located>,
     /// Rows that ON CONFLICT has updated.
@@ -216,7 +216,7 @@ impl Inserting<'_> {
     fn insert(&mut self, row: &[Value], claims: &[UniqueKey], cx: &mut ExecContext<'_>) -> Result<()> {
         let table = &self.insert.table;
         for claim in claims {
-            if !self.reads_first {
+            if !self.reads_first || claim.kind == KeyKind::Behind {
                 let Located { home, key } = claim.at.clone();
                 let failure = unique_violation(table, claim.target, row).with_contended(key.clone());
                 cx.txn.expect(home, Guard::Absent(key), failure)?;
