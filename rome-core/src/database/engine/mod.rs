@@ -7,6 +7,7 @@
 //! | `autocommit` | a statement as its own transaction, retried |
 //! | `interactive` | a transaction of several statements |
 //! | `numbers` | identity columns |
+//! | `sweeper` | ending what other clients have left behind |
 //! | `sites` | opening a database at several sites; sites that join and leave |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
@@ -16,6 +17,7 @@ mod numbers;
 mod running;
 mod sites;
 mod statement;
+mod sweeper;
 mod upkeep;
 
 use super::{Database, Executor, Features, QueryResult, RetryPolicy, RowStream, Statement, Transaction};
@@ -37,6 +39,7 @@ pub use sites::{FixedSites, Sites};
 use statement::{StatementCache, row_rules};
 use std::sync::Arc;
 use std::time::Duration;
+use sweeper::Sweeper;
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -109,6 +112,8 @@ impl RomeDatabase {
             retry = retry.with_seed(seed);
         }
         let numbers = Arc::new(Numbers::new(Arc::clone(&client)));
+        let random = StdRng::seed_from_u64(options.incarnation(5) as u64);
+        let sweeper = sites.as_ref().and_then(|_| Sweeper::start(&client, random));
         let engine = Engine {
             client,
             options,
@@ -117,6 +122,7 @@ impl RomeDatabase {
             sites,
             catalog: RwLock::new(Arc::new(catalog)),
             statements: StatementCache::default(),
+            _sweeper: sweeper,
         };
         Self { engine: Arc::new(engine) }
     }
@@ -183,6 +189,7 @@ pub(super) struct Engine {
     sites: Option<Arc<dyn Sites>>,
     catalog: RwLock<Arc<Catalog>>,
     statements: StatementCache,
+    _sweeper: Option<Sweeper>,
 }
 
 /// Reads the catalog of the local home, in one round trip.
