@@ -45,7 +45,7 @@ impl World {
     async fn doomed_client(&self, local: &str, unheard: &str) -> RomeDatabase {
         let sites = NAMES.iter().enumerate().map(|(at, name)| {
             let store = Arc::clone(&self.stores[at]) as Arc<dyn Store>;
-            let store = if *name == unheard { Arc::new(Unheard(store)) as _ } else { store };
+            let store = if *name == unheard { Arc::new(Unheard { store, gives_up: false }) as _ } else { store };
             ((*name).to_owned(), store)
         });
         RomeDatabase::open_sites(local, Arc::new(FixedSites::new(sites)), Options::default()).await.unwrap()
@@ -92,28 +92,35 @@ impl World {
     }
 }
 
-/// A store whose commits are done and never answered.
+/// A store whose commits are done and never answered, or, where it gives up on them, said to be of unknown outcome.
 #[derive(Debug)]
-struct Unheard(Arc<dyn Store>);
+struct Unheard {
+    store: Arc<dyn Store>,
+    gives_up: bool,
+}
 
 #[async_trait]
 impl Store for Unheard {
     fn capabilities(&self) -> &Capabilities {
-        self.0.capabilities()
+        self.store.capabilities()
     }
 
     async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
-        self.0.read(home, request).await
+        self.store.read(home, request).await
     }
 
     async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
         let opens_a_lane = commit.guards.is_empty() && commit.writes.is_empty();
-        let outcome = self.0.commit(home, commit).await;
-        if opens_a_lane { outcome } else { std::future::pending().await }
+        let outcome = self.store.commit(home, commit).await;
+        match (self.gives_up, opens_a_lane) {
+            (true, _) => Err(StoreError::Undetermined { address: "far away".into(), reason: "no answer".into() }),
+            (false, true) => outcome,
+            (false, false) => std::future::pending().await,
+        }
     }
 
     async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
-        self.0.watch(home, stream, after).await
+        self.store.watch(home, stream, after).await
     }
 }
 
@@ -628,6 +635,26 @@ async fn names_are_unique_over_all_sites() {
     assert_eq!(state(late), SqlState::FEATURE_NOT_SUPPORTED);
     db.execute("DROP TABLE volume").await.unwrap();
     db.execute("DROP TABLE server").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_that_found_no_lane_has_not_happened() {
+    let world = World::new();
+    drop(with_hosts(&world).await);
+    let sites = NAMES.iter().enumerate().map(|(at, name)| {
+        let store = Arc::clone(&world.stores[at]) as Arc<dyn Store>;
+        let store = if *name == "turin" { Arc::new(Unheard { store, gives_up: true }) as _ } else { store };
+        ((*name).to_owned(), store)
+    });
+    let db = RomeDatabase::open_sites("pisa", Arc::new(FixedSites::new(sites)), Options::default()).await.unwrap();
+    for sites in ["'turin'", "'pisa', 'turin'"] {
+        let update = format!("UPDATE host SET cores = -1 WHERE id = 1 AND site IN ({sites})");
+        let error = db.execute(update.as_str()).await.unwrap_err();
+        // The commit itself was never sent: nothing about it is unknown.
+        assert_eq!((error.state(), error.detail()), (SqlState::CONNECTION_FAILURE, Some("At site \"turin\".")));
+    }
+    let changed = "SELECT count(*) FROM host WHERE cores = -1";
+    assert_eq!(world.client("rome").await.query_one::<i64, _>(changed).await.unwrap(), 0);
 }
 
 #[tokio::test]
