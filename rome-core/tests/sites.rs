@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase, Transaction};
+use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase, Sites, Transaction};
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, CountingStore, HomeId, KeyRange, MemoryStore, Read, ReadOutcome, ReadRequest,
     Store, StoreError, Version, WatchStream,
@@ -12,6 +12,7 @@ use rome_core::store::{
 use rome_core::txn::{MARKS_SPACE, Patience, RECORDS_SPACE};
 use rome_core::{Error, Result, SqlState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const NAMES: [&str; 3] = ["pisa", "rome", "turin"];
@@ -505,6 +506,63 @@ async fn sharded_parents_and_children() {
     assert_eq!(db.query_one::<i64, _>("SELECT count(*) FROM other WHERE a = 1").await.unwrap(), 2);
     let refused = db.execute("CREATE UNIQUE INDEX other_c ON other (c)").await;
     assert_eq!(state(refused), SqlState::FEATURE_NOT_SUPPORTED);
+}
+
+/// Sites of which one can't be reached until it is up.
+#[derive(Debug)]
+struct Rising {
+    sites: Arc<FixedSites>,
+    late: &'static str,
+    is_up: AtomicBool,
+    tries: AtomicUsize,
+}
+
+#[async_trait]
+impl Sites for Rising {
+    fn names(&self) -> Vec<String> {
+        self.sites.names()
+    }
+
+    async fn store(&self, site: &str) -> Result<Arc<dyn Store>> {
+        if site == self.late && !self.is_up.load(Ordering::SeqCst) {
+            self.tries.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            return Err(Error::new(SqlState::CONNECTION_FAILURE, "no answer"));
+        }
+        self.sites.store(site).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_site_that_was_not_there_is_found_later() {
+    let world = World::new();
+    drop(with_hosts(&world).await);
+    let rising = Rising { sites: world.sites(&NAMES), late: "turin", is_up: false.into(), tries: 0.into() };
+    let rising = Arc::new(rising);
+    let begun = tokio::time::Instant::now();
+    let db = RomeDatabase::open_sites("pisa", Arc::clone(&rising) as _, Options::default()).await.unwrap();
+    assert_eq!((rising.tries.load(Ordering::SeqCst), begun.elapsed().as_secs()), (1, 5));
+    let all = "SELECT count(*) FROM host";
+    // Statements that need it at the same time try once together. Those that don't need it don't wait.
+    let begun = tokio::time::Instant::now();
+    let results = futures::future::join_all((0..20).map(|_| db.query_one::<i64, _>(all))).await;
+    assert!(results.iter().all(|result| result.as_ref().unwrap_err().state() == SqlState::CONNECTION_FAILURE));
+    assert_eq!((rising.tries.load(Ordering::SeqCst), begun.elapsed().as_secs()), (2, 5));
+    let waiting = db.query_one::<i64, _>(all);
+    let near = async {
+        db.execute("UPDATE host SET cores = cores + 1 WHERE site = 'pisa' AND id = 1").await.unwrap();
+        begun.elapsed().as_secs()
+    };
+    let (waited, near) = tokio::join!(waiting, near);
+    assert_eq!((waited.unwrap_err().state(), near), (SqlState::CONNECTION_FAILURE, 5));
+    // A transaction whose statement needs it has failed; the next one finds it.
+    rising.is_up.store(true, Ordering::SeqCst);
+    let transaction = db.begin().await.unwrap();
+    let error = transaction.query_one::<i64, _>(all).await.unwrap_err();
+    assert!(error.message().contains("turin"), "{error}");
+    let transaction = db.begin().await.unwrap();
+    assert_eq!(transaction.query_one::<i64, _>(all).await.unwrap(), 15);
+    transaction.commit().await.unwrap();
 }
 
 #[tokio::test]

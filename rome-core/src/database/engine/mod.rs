@@ -37,9 +37,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 pub use sites::{FixedSites, Sites};
 use statement::{StatementCache, row_rules};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use sweeper::Sweeper;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -120,6 +123,7 @@ impl RomeDatabase {
             retry,
             numbers,
             sites,
+            failed: Mutex::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             statements: StatementCache::default(),
             _sweeper: sweeper,
@@ -187,6 +191,8 @@ pub(super) struct Engine {
     retry: RetryPolicy,
     numbers: Arc<Numbers>,
     sites: Option<Arc<dyn Sites>>,
+    /// When the last attempt to reach each site has failed; held by who is trying.
+    failed: Mutex<HashMap<String, Instant>>,
     catalog: RwLock<Arc<Catalog>>,
     statements: StatementCache,
     _sweeper: Option<Sweeper>,
@@ -204,13 +210,21 @@ impl Engine {
         Arc::clone(&self.catalog.read())
     }
 
-    /// Reads the catalog again.
+    /// Reads the catalog again, and looks for the sites that are not reached.
     async fn refresh_catalog(&self) -> Result<Arc<Catalog>> {
         self.client.forget_descriptions();
         let fresh = Arc::new(load_catalog(&self.client).await?);
         self.reach_sites(fresh.topology()).await;
         *self.catalog.write() = Arc::clone(&fresh);
         Ok(fresh)
+    }
+
+    /// Reads the catalog for the first time, when as many sites as can be reached are.
+    async fn read_catalog(&self) -> Result<()> {
+        let fresh = load_catalog(&self.client).await?;
+        self.expect_sites(fresh.topology());
+        *self.catalog.write() = Arc::new(fresh);
+        Ok(())
     }
 
     /// What execution needs besides the plan.
