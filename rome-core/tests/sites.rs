@@ -2,10 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase, Transaction};
-use rome_core::store::{CountingStore, MemoryStore, Store};
+use async_trait::async_trait;
+use bytes::Bytes;
+use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase, Sites, Transaction};
+use rome_core::store::{
+    Capabilities, Commit, CommitOutcome, CountingStore, HomeId, KeyRange, MemoryStore, Read, ReadOutcome, ReadRequest,
+    Store, StoreError, Version, WatchStream,
+};
+use rome_core::txn::{MARKS_SPACE, Patience, RECORDS_SPACE};
 use rome_core::{Error, Result, SqlState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 const NAMES: [&str; 3] = ["pisa", "rome", "turin"];
 
@@ -28,7 +36,49 @@ impl World {
     }
 
     async fn client(&self, local: &str) -> RomeDatabase {
-        RomeDatabase::open_sites(local, self.sites(&NAMES), Options::default()).await.unwrap()
+        // A sweep would be counted, too.
+        let patience = Patience { sweep_every: None, ..Patience::default() };
+        let options = Options { patience, ..Options::default() };
+        RomeDatabase::open_sites(local, self.sites(&NAMES), options).await.unwrap()
+    }
+
+    /// A client whose commits all take effect, while it never hears of those at one site; soon forgotten, it is a client that died.
+    async fn doomed_client(&self, local: &str, unheard: &str) -> RomeDatabase {
+        let sites = NAMES.iter().enumerate().map(|(at, name)| {
+            let store = Arc::clone(&self.stores[at]) as Arc<dyn Store>;
+            let store = if *name == unheard { Arc::new(Unheard { store, gives_up: false }) as _ } else { store };
+            ((*name).to_owned(), store)
+        });
+        RomeDatabase::open_sites(local, Arc::new(FixedSites::new(sites)), Options::default()).await.unwrap()
+    }
+
+    /// How many promises, records and marks besides those on rows each site holds.
+    async fn left(&self) -> Vec<usize> {
+        let mut left = vec![];
+        for store in &self.stores {
+            let reads = [MARKS_SPACE, RECORDS_SPACE].map(|space| {
+                let range = KeyRange::prefix(&space.to_be_bytes());
+                Read::Range { range, limit: None, reverse: false }
+            });
+            let request = ReadRequest { reads: reads.to_vec(), ..ReadRequest::default() };
+            let ReadOutcome::Answer(answer) = store.read(&HomeId::new("main"), request).await.unwrap() else {
+                unreachable!("no guards")
+            };
+            left.push(answer.results.iter().map(|result| result.entries.len()).sum());
+        }
+        left
+    }
+
+    /// Waits until these sites hold nothing any more that others left.
+    async fn swept(&self, sites: &[usize]) {
+        for _ in 0..1_000 {
+            let left = self.left().await;
+            if sites.iter().all(|site| left[*site] == 0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nobody sweeps: {:?}", self.left().await);
     }
 
     /// Requests to each site's store while something runs.
@@ -40,6 +90,38 @@ impl World {
         // What ends a commit over several sites follows its answer.
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         (result, counts().iter().zip(before).map(|(after, before)| after - before).collect())
+    }
+}
+
+/// A store whose commits are done and never answered, or, where it gives up on them, said to be of unknown outcome.
+#[derive(Debug)]
+struct Unheard {
+    store: Arc<dyn Store>,
+    gives_up: bool,
+}
+
+#[async_trait]
+impl Store for Unheard {
+    fn capabilities(&self) -> &Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
+        self.store.read(home, request).await
+    }
+
+    async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        let opens_a_lane = commit.guards.is_empty() && commit.writes.is_empty();
+        let outcome = self.store.commit(home, commit).await;
+        match (self.gives_up, opens_a_lane) {
+            (true, _) => Err(StoreError::Undetermined { address: "far away".into(), reason: "no answer".into() }),
+            (false, true) => outcome,
+            (false, false) => std::future::pending().await,
+        }
+    }
+
+    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
+        self.store.watch(home, stream, after).await
     }
 }
 
@@ -426,6 +508,63 @@ async fn sharded_parents_and_children() {
     assert_eq!(state(refused), SqlState::FEATURE_NOT_SUPPORTED);
 }
 
+/// Sites of which one can't be reached until it is up.
+#[derive(Debug)]
+struct Rising {
+    sites: Arc<FixedSites>,
+    late: &'static str,
+    is_up: AtomicBool,
+    tries: AtomicUsize,
+}
+
+#[async_trait]
+impl Sites for Rising {
+    fn names(&self) -> Vec<String> {
+        self.sites.names()
+    }
+
+    async fn store(&self, site: &str) -> Result<Arc<dyn Store>> {
+        if site == self.late && !self.is_up.load(Ordering::SeqCst) {
+            self.tries.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            return Err(Error::new(SqlState::CONNECTION_FAILURE, "no answer"));
+        }
+        self.sites.store(site).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_site_that_was_not_there_is_found_later() {
+    let world = World::new();
+    drop(with_hosts(&world).await);
+    let rising = Rising { sites: world.sites(&NAMES), late: "turin", is_up: false.into(), tries: 0.into() };
+    let rising = Arc::new(rising);
+    let begun = tokio::time::Instant::now();
+    let db = RomeDatabase::open_sites("pisa", Arc::clone(&rising) as _, Options::default()).await.unwrap();
+    assert_eq!((rising.tries.load(Ordering::SeqCst), begun.elapsed().as_secs()), (1, 5));
+    let all = "SELECT count(*) FROM host";
+    // Statements that need it at the same time try once together. Those that don't need it don't wait.
+    let begun = tokio::time::Instant::now();
+    let results = futures::future::join_all((0..20).map(|_| db.query_one::<i64, _>(all))).await;
+    assert!(results.iter().all(|result| result.as_ref().unwrap_err().state() == SqlState::CONNECTION_FAILURE));
+    assert_eq!((rising.tries.load(Ordering::SeqCst), begun.elapsed().as_secs()), (2, 5));
+    let waiting = db.query_one::<i64, _>(all);
+    let near = async {
+        db.execute("UPDATE host SET cores = cores + 1 WHERE site = 'pisa' AND id = 1").await.unwrap();
+        begun.elapsed().as_secs()
+    };
+    let (waited, near) = tokio::join!(waiting, near);
+    assert_eq!((waited.unwrap_err().state(), near), (SqlState::CONNECTION_FAILURE, 5));
+    // A transaction whose statement needs it has failed; the next one finds it.
+    rising.is_up.store(true, Ordering::SeqCst);
+    let transaction = db.begin().await.unwrap();
+    let error = transaction.query_one::<i64, _>(all).await.unwrap_err();
+    assert!(error.message().contains("turin"), "{error}");
+    let transaction = db.begin().await.unwrap();
+    assert_eq!(transaction.query_one::<i64, _>(all).await.unwrap(), 15);
+    transaction.commit().await.unwrap();
+}
+
 #[tokio::test]
 async fn children_live_with_their_parents() {
     let (world, db) = sharded(4).await;
@@ -554,4 +693,57 @@ async fn names_are_unique_over_all_sites() {
     assert_eq!(state(late), SqlState::FEATURE_NOT_SUPPORTED);
     db.execute("DROP TABLE volume").await.unwrap();
     db.execute("DROP TABLE server").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_that_found_no_lane_has_not_happened() {
+    let world = World::new();
+    drop(with_hosts(&world).await);
+    let sites = NAMES.iter().enumerate().map(|(at, name)| {
+        let store = Arc::clone(&world.stores[at]) as Arc<dyn Store>;
+        let store = if *name == "turin" { Arc::new(Unheard { store, gives_up: true }) as _ } else { store };
+        ((*name).to_owned(), store)
+    });
+    let db = RomeDatabase::open_sites("pisa", Arc::new(FixedSites::new(sites)), Options::default()).await.unwrap();
+    for sites in ["'turin'", "'pisa', 'turin'"] {
+        let update = format!("UPDATE host SET cores = -1 WHERE id = 1 AND site IN ({sites})");
+        let error = db.execute(update.as_str()).await.unwrap_err();
+        // The commit itself was never sent: nothing about it is unknown.
+        assert_eq!((error.state(), error.detail()), (SqlState::CONNECTION_FAILURE, Some("At site \"turin\".")));
+    }
+    let changed = "SELECT count(*) FROM host WHERE cores = -1";
+    assert_eq!(world.client("rome").await.query_one::<i64, _>(changed).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_dead_clients_left_is_swept() {
+    let world = World::new();
+    drop(with_hosts(&world).await);
+    let cross =
+        |other: &str| format!("UPDATE host SET cores = cores + 100 WHERE id = 1 AND site IN ('pisa', '{other}')");
+    for other in ["turin", "rome"] {
+        let doomed = world.doomed_client("pisa", other).await;
+        // Of different rows.
+        let update = cross(other).replace("id = 1", if other == "rome" { "id = 2" } else { "id = 1" });
+        let unanswered = tokio::time::timeout(Duration::from_millis(200), doomed.execute(update.as_str())).await;
+        assert!(unanswered.is_err(), "{unanswered:?}");
+    }
+    assert!(world.left().await.iter().all(|left| *left > 0), "{:?}", world.left().await);
+    let patience = Patience {
+        recovery_after: Duration::from_millis(50),
+        record_kept: Duration::from_millis(100),
+        sweep_every: Some(Duration::from_millis(20)),
+        ..Patience::default()
+    };
+    let options = Options { patience, ..Options::default() };
+    // Nobody meets these marks. One transaction needs a site that this client does not reach; that keeps it from nothing else.
+    let two = RomeDatabase::open_sites("pisa", world.sites(&["pisa", "rome"]), options.clone()).await.unwrap();
+    world.swept(&[1]).await;
+    assert!(world.left().await[2] > 0);
+    drop(two);
+    let _all = RomeDatabase::open_sites("pisa", world.sites(&NAMES), options).await.unwrap();
+    world.swept(&[0, 1, 2]).await;
+    // All had promised: both are committed.
+    let db = world.client("rome").await;
+    assert_eq!(db.query_one::<i64, _>("SELECT count(*) FROM host WHERE cores >= 100").await.unwrap(), 4);
 }

@@ -18,13 +18,22 @@ use std::collections::BTreeMap;
 /// # Panics
 /// Where an entry has no row, a row has no entry, or a row is not where its primary key says.
 pub async fn audit(store: &dyn Store) -> usize {
+    audit_site(store, "").await
+}
+
+/// [`audit`] of the only home of one site among several; its rows must belong there.
+///
+/// # Panics
+/// As [`audit`].
+pub async fn audit_site(store: &dyn Store, site: &str) -> usize {
     let home = HomeId::new(&Options::default().home);
     let limits = ReadLimits { entries: usize::MAX, bytes: usize::MAX };
     let request = ReadRequest { reads: Catalog::reads(), limits, ..ReadRequest::default() };
     let ReadOutcome::Answer(answer) = store.read(&home, request).await.expect("the catalog is readable") else {
         unreachable!("a read without guards has no conflict");
     };
-    let catalog = Catalog::from_answers(&answer.results, answer.epoch, "").expect("the catalog is readable");
+    let catalog = Catalog::from_answers(&answer.results, answer.epoch, site).expect("the catalog is readable");
+    let here = catalog.topology().home_of_site(site).expect("the topology knows the site");
     let mut count = 0;
     for table in catalog.tables() {
         let mut expected: Vec<BTreeMap<Key, Bytes>> = vec![BTreeMap::new(); table.indexes.len()];
@@ -33,6 +42,9 @@ pub async fn audit(store: &dyn Store) -> usize {
         for (key, value) in stored {
             let row = decode_table_row(table, &value).expect("a stored row is readable");
             assert_eq!(row_key(table, &row).unwrap(), key, "a row of {} is under another row's key", table.name);
+            let placed: Vec<_> = table.homes.columns().iter().map(|column| row[*column].clone()).collect();
+            let home = table.homes.only().or_else(|| table.homes.of_values(&placed).expect("a stored row has a place"));
+            assert_eq!(home, Some(here), "a row of {} is at another site than its own", table.name);
             for (index, expected) in table.indexes.iter().zip(&mut expected) {
                 let (key, value) = index_entry(table, index, &row).unwrap();
                 let twice = expected.insert(key, value);

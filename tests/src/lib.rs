@@ -11,3 +11,4 @@ pub mod place;
 pub mod portable;
 pub mod random;
 pub mod server;
+pub mod sites;

@@ -42,6 +42,9 @@ pub struct Patience {
     /// How long the record of a transaction that somebody else has ended is kept for its client to find. A client that comes later does not learn
     /// how its transaction was decided, and says so.
     pub record_kept: Duration,
+    /// How often a client of a database at several sites looks through the homes of its own site for what the clients of others have left behind.
+    /// `None`: never, since somebody else does.
+    pub sweep_every: Option<Duration>,
     /// Take part with stores that may lose acknowledged commits when they fail over, which can tear a transaction over several homes apart.
     pub allow_torn_on_failover: bool,
 }
@@ -52,6 +55,7 @@ impl Default for Patience {
             recovery_after: Duration::from_millis(1_000),
             ending: Duration::from_secs(60),
             record_kept: Duration::from_secs(600),
+            sweep_every: Some(Duration::from_secs(10)),
             allow_torn_on_failover: false,
         }
     }
@@ -248,6 +252,11 @@ impl Client {
         link.no == self.local.no || !link.site.is_empty() && link.site == self.local.site
     }
 
+    /// The homes at the local site.
+    pub(super) fn near_homes(&self) -> Vec<HomeNo> {
+        self.links.read().values().filter(|link| self.is_near(link)).map(|link| link.no).collect()
+    }
+
     /// The local home's number.
     pub fn local(&self) -> HomeNo {
         self.local.no
@@ -309,7 +318,7 @@ impl Client {
         self.spread.load(Ordering::Relaxed)
     }
 
-    pub(super) fn patience(&self) -> &Patience {
+    pub(crate) fn patience(&self) -> &Patience {
         &self.patience
     }
 

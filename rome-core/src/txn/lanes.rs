@@ -21,7 +21,8 @@ impl Lanes {
         Arc::new(Self { client, next: AtomicU32::new(1), idle: Mutex::new(Vec::new()) })
     }
 
-    /// An idle lane, or a new one, which costs a round trip.
+    /// An idle lane, or a new one, which costs a round trip. Whether a new lane was opened may remain unknown; of the commit that was to travel in
+    /// it nothing was sent.
     pub(super) async fn acquire(self: &Arc<Self>, store: &dyn Store, home: &HomeId) -> Result<Lane, StoreError> {
         // Not in the `if let` below: its temporary guard would live across the await.
         let idle = self.idle.lock().pop();
@@ -30,7 +31,11 @@ impl Lanes {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let ticket = LaneTicket { client: self.client, lane: number, sequence: 1 };
-        store.commit(home, Commit { ticket: Some(ticket), ..Commit::default() }).await?;
+        let opened = store.commit(home, Commit { ticket: Some(ticket), ..Commit::default() }).await;
+        opened.map_err(|error| match error {
+            StoreError::Undetermined { address, reason } => StoreError::Unavailable { address, reason },
+            error => error,
+        })?;
         Ok(Lane { lanes: Arc::clone(self), number, sequence: 2, open: true })
     }
 }

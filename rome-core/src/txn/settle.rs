@@ -8,6 +8,7 @@ use super::perform::{Homes, promise};
 use crate::error::{Error, Result, SqlState};
 use crate::store::Entry;
 use crate::topology::HomeNo;
+use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use tokio::time::{Instant, sleep};
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// Transactions that a sweep ends at a time.
+const ENDED_AT_ONCE: usize = 16;
 
 impl Client {
     /// Waits until a transaction that has prepared at this home has ended here; ends it where its client does not.
@@ -55,22 +58,37 @@ impl Client {
             }
         }
         seen.0.retain(|(at, txn), _| *at != home || left.contains_key(txn));
-        let mut ended = 0;
+        let mut due = vec![];
         for (txn, entry) in left {
             let since = *seen.0.entry((home, txn)).or_insert_with(Instant::now);
-            if since.elapsed() < self.patience().recovery_after {
-                continue;
-            }
             let forgets = since.elapsed() >= self.patience().record_kept;
-            if is_decided(&entry)? && !forgets {
+            if since.elapsed() < self.patience().recovery_after || is_decided(&entry)? && !forgets {
                 continue;
             }
-            let participants = participants_of(&entry)?;
-            let homes = Homes::new(self, txn, participants)?;
-            match end(&homes, forgets, Instant::now()).await {
-                Ok(_) => ended += 1,
-                Err(problem) => tracing::debug!(%txn, %problem, "a transaction over several homes could not be ended"),
+            due.push((txn, participants_of(&entry)?, forgets));
+        }
+        // Several at once: each may have to wait for a site that does not answer.
+        let ended = futures::stream::iter(due).map(|(txn, participants, forgets)| async move {
+            let ended = match Homes::new(self, txn, participants) {
+                Ok(homes) => end(&homes, forgets, Instant::now()).await.map(|_| ()),
+                Err(unreached) => Err(unreached),
+            };
+            if let Err(problem) = &ended {
+                tracing::debug!(%txn, %problem, "a transaction over several homes could not be ended");
             }
+            usize::from(ended.is_ok())
+        });
+        Ok(ended.buffer_unordered(ENDED_AT_ONCE).fold(0, |sum, ended| async move { sum + ended }).await)
+    }
+
+    /// [`Client::sweep`] at all homes of the local site.
+    ///
+    /// # Errors
+    /// As [`Client::sweep`].
+    pub async fn sweep_site(&self, seen: &mut Sweep) -> Result<usize> {
+        let mut ended = 0;
+        for home in self.near_homes() {
+            ended += self.sweep(home, seen).await?;
         }
         Ok(ended)
     }

@@ -7,6 +7,7 @@
 //! | `autocommit` | a statement as its own transaction, retried |
 //! | `interactive` | a transaction of several statements |
 //! | `numbers` | identity columns |
+//! | `sweeper` | ending what other clients have left behind |
 //! | `sites` | opening a database at several sites; sites that join and leave |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
@@ -16,6 +17,7 @@ mod numbers;
 mod running;
 mod sites;
 mod statement;
+mod sweeper;
 mod upkeep;
 
 use super::{Database, Executor, Features, QueryResult, RetryPolicy, RowStream, Statement, Transaction};
@@ -35,8 +37,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 pub use sites::{FixedSites, Sites};
 use statement::{StatementCache, row_rules};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use sweeper::Sweeper;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -109,14 +115,18 @@ impl RomeDatabase {
             retry = retry.with_seed(seed);
         }
         let numbers = Arc::new(Numbers::new(Arc::clone(&client)));
+        let random = StdRng::seed_from_u64(options.incarnation(5) as u64);
+        let sweeper = sites.as_ref().and_then(|_| Sweeper::start(&client, random));
         let engine = Engine {
             client,
             options,
             retry,
             numbers,
             sites,
+            failed: Mutex::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             statements: StatementCache::default(),
+            _sweeper: sweeper,
         };
         Self { engine: Arc::new(engine) }
     }
@@ -181,8 +191,11 @@ pub(super) struct Engine {
     retry: RetryPolicy,
     numbers: Arc<Numbers>,
     sites: Option<Arc<dyn Sites>>,
+    /// When the last attempt to reach each site has failed; held by who is trying.
+    failed: Mutex<HashMap<String, Instant>>,
     catalog: RwLock<Arc<Catalog>>,
     statements: StatementCache,
+    _sweeper: Option<Sweeper>,
 }
 
 /// Reads the catalog of the local home, in one round trip.
@@ -197,13 +210,21 @@ impl Engine {
         Arc::clone(&self.catalog.read())
     }
 
-    /// Reads the catalog again.
+    /// Reads the catalog again, and looks for the sites that are not reached.
     async fn refresh_catalog(&self) -> Result<Arc<Catalog>> {
         self.client.forget_descriptions();
         let fresh = Arc::new(load_catalog(&self.client).await?);
         self.reach_sites(fresh.topology()).await;
         *self.catalog.write() = Arc::clone(&fresh);
         Ok(fresh)
+    }
+
+    /// Reads the catalog for the first time, when as many sites as can be reached are.
+    async fn read_catalog(&self) -> Result<()> {
+        let fresh = load_catalog(&self.client).await?;
+        self.expect_sites(fresh.topology());
+        *self.catalog.write() = Arc::new(fresh);
+        Ok(())
     }
 
     /// What execution needs besides the plan.

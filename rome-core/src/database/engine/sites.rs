@@ -16,6 +16,7 @@ use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The stores of sites, by name.
 #[async_trait]
@@ -97,7 +98,7 @@ impl RomeDatabase {
         let database = Self::of(client, Catalog::empty(topology.clone()), options, Some(sites));
         // The other sites first: to read the catalog may take to end a change of it that somebody has left in the middle.
         database.engine.reach_sites(&Arc::new(topology)).await;
-        database.engine.refresh_catalog().await?;
+        database.engine.read_catalog().await?;
         Ok(database)
     }
 
@@ -171,30 +172,52 @@ impl Engine {
         }
     }
 
-    /// Connects to the sites that this client does not reach yet. Those that can't be reached now are tried again by the next statement that needs
-    /// them.
-    pub(super) async fn reach_sites(&self, topology: &Arc<Topology>) {
+    /// Notes which homes there are.
+    pub(super) fn expect_sites(&self, topology: &Topology) {
         let homes =
             topology.sites.iter().flat_map(|site| site.homes.iter().map(|home| (*home, site.name.as_str().into())));
         self.client.expect_homes(homes);
-        let missing = topology.sites.iter().filter(|site| !site.homes.iter().all(|home| self.client.reaches(*home)));
-        let attempts = missing.map(|site| async {
-            if let Err(problem) = self.reach_site(topology, &site.name).await {
-                tracing::warn!(site = site.name, %problem, "a site can't be reached");
-            }
+    }
+
+    /// Connects to the sites that this client does not reach yet, all at once. Those that can't be reached now are tried again by the next statement
+    /// that needs them.
+    pub(super) async fn reach_sites(&self, topology: &Arc<Topology>) {
+        self.expect_sites(topology);
+        if self.unreached(topology) == 0 {
+            return;
+        }
+        let begun = Instant::now();
+        // One at a time: many statements may need the same site, and what one attempt finds tells all that have waited for it.
+        let mut failed = self.failed.lock().await;
+        let missing = topology.sites.iter().filter(|site| {
+            let tried = failed.get(&site.name).is_some_and(|ended| *ended > begun);
+            !tried && site.homes.iter().any(|home| !self.client.reaches(*home))
         });
-        join_all(attempts).await;
+        let tries = missing.map(|site| async move { (&site.name, self.reach_site(topology, &site.name).await) });
+        for (site, reached) in join_all(tries).await {
+            if let Err(problem) = reached {
+                tracing::warn!(site, %problem, "a site can't be reached");
+                failed.insert(site.clone(), Instant::now());
+            }
+        }
+    }
+
+    fn unreached(&self, topology: &Topology) -> usize {
+        topology.homes().into_iter().filter(|home| !self.client.reaches(*home)).count()
+    }
+
+    /// Whether there are sites that this client does not reach.
+    pub(super) fn misses_sites(&self) -> bool {
+        self.unreached(self.catalog().topology()) > 0
     }
 
     /// Looks again where the sites are, where this client does not reach all of them; whether anything is different.
     pub(super) async fn sites_changed(&self) -> bool {
         let before = self.catalog();
-        let unreached =
-            |topology: &Topology| topology.homes().into_iter().filter(|home| !self.client.reaches(*home)).count();
-        let missing = unreached(before.topology());
+        let missing = self.unreached(before.topology());
         match self.refresh_catalog().await {
             Ok(after) => {
-                missing > 0 && (after.topology() != before.topology() || unreached(after.topology()) < missing)
+                missing > 0 && (after.topology() != before.topology() || self.unreached(after.topology()) < missing)
             }
             Err(_) => false,
         }

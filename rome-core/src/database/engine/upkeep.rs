@@ -8,7 +8,7 @@ use super::running::Aftermath;
 use crate::catalog::keys::{all_garbage, garbage_key, whole_space};
 use crate::catalog::{IndexState, SchemaView, Table, TableId};
 use crate::database::ddl::{Ddl, PAGE_ROWS, PendingIndex, fill_page};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::store::{Commit, Guard, Key, KeyRange, Read, ReadLimits, Write};
 use crate::topology::HomeNo;
 use crate::txn::Mode;
@@ -117,17 +117,22 @@ impl Engine {
 
     fn described(&self, table: TableId) -> Result<Arc<Table>> {
         self.catalog().table_by_id(table).ok_or_else(|| {
-            Error::new(crate::SqlState::UNDEFINED_TABLE, "the table was dropped while its index was being made")
+            Error::new(SqlState::UNDEFINED_TABLE, "the table was dropped while its index was being made")
         })
     }
 
-    /// Reads the catalog again where an error says that it is too old, and gives the error back.
+    /// Reads the catalog again where an error says that it is too old, looks for sites that were not reached where one says that, and gives
+    /// the error back.
     pub(super) async fn caught_up(&self, error: Error) -> Error {
         if error.is_schema_change()
             && let Err(failure) = self.refresh_catalog().await
         {
             // Whoever hears of the schema change retries, loses again by the old catalog, and comes back here.
             tracing::debug!(%failure, "the catalog could not be read again");
+        }
+        if error.state() == SqlState::CONNECTION_FAILURE && self.misses_sites() {
+            // For the next statement; of an interactive transaction this one has failed.
+            self.sites_changed().await;
         }
         error
     }

@@ -1,4 +1,4 @@
-//! The checker of histories, a program of its own (`tests/histories`).
+//! How tests call the checker of histories, which is a program of its own: they include this file.
 
 use serde_json::{Value, json};
 use std::io::Write;
@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Everything in these histories, by name, that a strictly serializable database does not do; empty where there is nothing.
 pub fn problems(histories: Vec<(String, Vec<Value>)>) -> String {
+    // Whoever includes this is a crate of the workspace, one folder deep.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut checker = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "--release", "--manifest-path"])
