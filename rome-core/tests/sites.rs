@@ -328,9 +328,9 @@ async fn sites_join_and_leave() {
     assert_eq!(counted.unwrap_err().state(), SqlState::CONNECTION_FAILURE);
     let there = world.client("turin").await;
     assert_eq!(there.query_one::<i64, _>("SELECT count(*) FROM t").await.unwrap(), 3);
-    let held = there.remove_site("turin").await.unwrap_err();
+    let held = db.remove_site("turin").await.unwrap_err();
     assert_eq!((held.state(), held.table()), (SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, Some("t")));
-    let placed = there.remove_site("pisa").await.unwrap_err();
+    let placed = there.remove_site("rome").await.unwrap_err();
     assert_eq!(placed.state(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
     there.execute("DELETE FROM t WHERE site = 'turin'").await.unwrap();
     db.remove_site("turin").await.unwrap();
@@ -746,4 +746,35 @@ async fn what_dead_clients_left_is_swept() {
     // All had promised: both are committed.
     let db = world.client("rome").await;
     assert_eq!(db.query_one::<i64, _>("SELECT count(*) FROM host WHERE cores >= 100").await.unwrap(), 4);
+}
+
+/// What one client changes of the sites, another must not undo by what it knew before.
+#[tokio::test]
+async fn nobody_goes_on_with_old_sites() {
+    let world = World::new();
+    let two = || world.sites(&["pisa", "rome"]);
+    let old = RomeDatabase::open_sites("pisa", two(), Options::default()).await.unwrap();
+    old.execute("CREATE TABLE t (site text, id bigserial, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')")
+        .await
+        .unwrap();
+    old.execute("INSERT INTO t (site) VALUES ('pisa'), ('rome')").await.unwrap();
+    let db = world.client("rome").await;
+    db.add_site("turin").await.unwrap();
+    // It can't write to a site that it does not know how to reach; and it must not make a table without it.
+    assert!(old.execute("CREATE TABLE u (id bigint PRIMARY KEY)").await.is_err());
+    let there = world.client("turin").await;
+    there.execute("CREATE TABLE u (id bigint PRIMARY KEY) WITH (placement = 'at(pisa)')").await.unwrap();
+    there.execute("INSERT INTO t (site) VALUES ('turin')").await.unwrap();
+    assert_eq!(db.query_one::<i64, _>("SELECT count(DISTINCT id) FROM t").await.unwrap(), 3);
+    db.execute("DELETE FROM t WHERE site = 'turin'").await.unwrap();
+    assert_eq!(there.remove_site("turin").await.unwrap_err().state(), SqlState::FEATURE_NOT_SUPPORTED);
+    assert_eq!(db.remove_site("pisa").await.unwrap_err().state(), SqlState::FEATURE_NOT_SUPPORTED);
+    db.remove_site("turin").await.unwrap();
+    // Who was there is told, and writes nothing into the others' catalog.
+    assert!(there.execute("CREATE TABLE w (id bigint PRIMARY KEY)").await.is_err());
+    db.execute("CREATE TABLE w (id bigint PRIMARY KEY)").await.unwrap();
+    assert_eq!(db.query_one::<i64, _>("SELECT count(*) FROM t").await.unwrap(), 2);
+    // Numbers go on where they were.
+    db.execute("INSERT INTO t (site) VALUES ('rome')").await.unwrap();
+    assert_eq!(db.query_one::<i64, _>("SELECT count(DISTINCT id) FROM t").await.unwrap(), 3);
 }

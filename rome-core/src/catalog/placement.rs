@@ -129,6 +129,8 @@ impl Homes {
         Ok(match &self.rule {
             Rule::One(home) => Some(*home),
             Rule::BySite(topology) => match values.first() {
+                // There is but one site.
+                None => self.only(),
                 Some(Value::Text(site)) => topology.home_of_site(site).ok(),
                 _ => None,
             },

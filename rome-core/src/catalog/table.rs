@@ -183,6 +183,11 @@ pub enum ReferentialAction {
 }
 
 impl Table {
+    /// Whether any unique key has claims.
+    pub fn claims_anything(&self) -> bool {
+        self.claims.is_some() || self.indexes.iter().any(|index| index.claims.is_some())
+    }
+
     /// The position of a column in [`Table::columns`].
     pub fn position(&self, id: ColumnId) -> Option<usize> {
         self.columns.iter().position(|column| column.id == id)

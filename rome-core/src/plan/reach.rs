@@ -42,8 +42,8 @@ impl Reach {
         match &scan.placed {
             None if scan.by_claim => {
                 // Where the claim is, and where it says.
-                let keys = scan.access.prefix.iter().map(Vec::len).product::<usize>();
-                reach.named = (2 * keys).min(scan.table.homes.all().len());
+                let keys = scan.access.prefix.iter().map(Vec::len).fold(1, usize::saturating_mul);
+                reach.named = keys.saturating_mul(2).min(scan.table.homes.all().len());
             }
             None => reach.homes.extend(scan.table.homes.all()),
             Some(columns) => reach.add_values(&scan.table, columns),
@@ -91,7 +91,7 @@ impl Reach {
 
     /// The homes of all combinations of these values of the placement columns.
     fn add_values(&mut self, table: &Table, columns: &[Vec<Expr>]) {
-        let combinations = columns.iter().map(Vec::len).product::<usize>();
+        let combinations = columns.iter().map(Vec::len).fold(1, usize::saturating_mul);
         let known: Option<Vec<Vec<Value>>> =
             columns.iter().map(|values| values.iter().map(literal).collect()).collect();
         match (known, columns) {

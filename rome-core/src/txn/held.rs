@@ -50,7 +50,7 @@ pub(super) fn guards_against_marks<'w>(
         }
     }
     for key in present {
-        guards.push((none(KeyMark::Removal.all_on(key)), Met::OnKey(KeyMark::Removal, key.clone())));
+        guards.push((none(KeyMark::Presence.all_on(key)), Met::OnKey(KeyMark::Presence, key.clone())));
     }
     guards
 }
@@ -95,17 +95,18 @@ pub(super) enum Hold {
     Range(Key, Key),
 }
 
-/// The marks that hold all this for a transaction which writes these keys, as writes.
+/// The marks that hold all this for a transaction, as writes. Of the keys that it writes it says whether they are there before and after: whoever
+/// relies on the presence of another can't tell by the mark in its place.
 pub(super) fn marks_for<'w>(
     txn: TxnId,
     holds: impl Iterator<Item = Hold>,
-    writes: impl Iterator<Item = (&'w Key, &'w Pending)>,
+    writes: impl Iterator<Item = (&'w Key, bool)>,
 ) -> Result<Vec<Write>> {
     let mut marks = Vec::new();
     let mut written = BTreeSet::new();
-    for (key, value) in writes {
-        if value.is_none() {
-            marks.push(Write::Put(KeyMark::Removal.on(key, txn), Bytes::new()));
+    for (key, stays) in writes {
+        if !stays {
+            marks.push(Write::Put(KeyMark::Presence.on(key, txn), Bytes::new()));
         }
         written.insert(key);
     }

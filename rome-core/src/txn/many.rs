@@ -11,7 +11,7 @@ use super::part::{Part, Remember};
 use super::perform::{Content, Homes};
 use super::protocol::{Coordinator, Decision, Found, Promise, Recovery, Reply, Request, RequestKind, Step};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Commit, CommitOutcome, Durability, Guard, Key, Read, ReadLimits, StoreError, Write};
+use crate::store::{Commit, CommitOutcome, Durability, Entry, Guard, Key, Read, ReadLimits, StoreError, Write};
 use futures::StreamExt;
 use futures::future::{BoxFuture, try_join_all};
 use futures::stream::FuturesUnordered;
@@ -113,7 +113,15 @@ async fn learn_old_values(client: &Client, parts: &mut [Part]) -> Result<()> {
         let unknown = part.writes.all().filter(|(key, _)| part.old_value(key, &absent).is_none());
         let reads: Vec<Read> = unknown.map(|(key, _)| Read::Point(key.clone())).collect();
         if !reads.is_empty() {
-            part.fetch(client, reads, ReadLimits::default(), remember).await?;
+            for entry in part
+                .fetch(client, reads, ReadLimits::default(), remember)
+                .await?
+                .into_iter()
+                .flat_map(|result| result.entries)
+            {
+                let Entry { key, value, .. } = entry;
+                part.replaces(&key, value);
+            }
         }
         // What was not there needs no removal; that it stays so is guarded.
         let gone = |(key, new): &(&Key, &Pending)| new.is_none() && part.old_value(key, &absent) == Some(None);
@@ -132,13 +140,15 @@ fn prepared(part: Part, number: usize, homes: &Homes) -> Result<(Content, Asked)
     let mut content = Content::default();
     let mut writes = Vec::new();
     for (key, new) in part.writes.all() {
-        let old = part.old_value(key, &absent).unwrap_or_default();
+        // Never taken for nothing: to undo it would be to remove it.
+        let old = part.old_value(key, &absent).ok_or_else(|| Error::internal("what a key held was not learnt"))?;
         let mark = WriteMark { txn, old: old.clone().map(Blob), new: new.clone().map(Blob) };
         writes.push(Write::Put(key.clone(), encode_write_mark(&mark)?));
         content.written.push((key.clone(), old, new.clone()));
     }
     let room = (capabilities.max_writes / 2).saturating_sub(part.writes.len()).max(1);
-    let marks = marks_for(txn, part.guards.holds(room).into_iter(), part.writes.all())?;
+    let kept = content.written.iter().map(|(key, old, new)| (key, old.is_some() && new.is_some()));
+    let marks = marks_for(txn, part.guards.holds(room).into_iter(), kept)?;
     content.marks = marks.iter().map(|write| write.key().clone()).collect();
     writes.extend(marks);
     writes.push(Write::Put(promise_key(txn), encode(&content.promise(&homes.participants))?));

@@ -5,7 +5,7 @@
 //! | a written key | the key itself | a *write mark*: the bytes `ff 6d`, then [`WriteMark`]: the old and the new value |
 //! | [`MARKS_SPACE`] | `r` key transaction | a *read mark*: the key stays as it was read |
 //! | | `k` key transaction | a *keep mark*: the key stays present, whatever its value |
-//! | | `d` key transaction | a *removal mark*: the key's write mark removes it (a guard that only asks for presence can't see that) |
+//! | | `d` key transaction | a *presence mark*: the key's write mark makes or removes it, so that it may be absent in the end (a guard that only asks for presence can't see that) |
 //! | | `g` space transaction number | a *range mark*: nothing in the interval changes; the value is the [`Interval`] |
 //! | [`RECORDS_SPACE`] | `p` transaction | the home's promise: [`Promise`] |
 //! | | `c` transaction | the transaction's record, at its first participant: [`Record`] |
@@ -156,7 +156,7 @@ pub(super) fn all_marks() -> KeyRange {
 pub(super) enum KeyMark {
     Read,
     Keep,
-    Removal,
+    Presence,
 }
 
 impl KeyMark {
@@ -164,7 +164,7 @@ impl KeyMark {
         match self {
             Self::Read => b'r',
             Self::Keep => b'k',
-            Self::Removal => b'd',
+            Self::Presence => b'd',
         }
     }
 

@@ -287,11 +287,8 @@ impl Part {
     }
 
     /// See [`super::Txn::replaces`].
-    pub(super) fn replaces(&mut self, key: &Key, value: impl FnOnce() -> Bytes) {
-        // What this transaction has written before is not what the store holds.
-        if self.writes.get(key).is_none() && !self.olds.contains_key(key) {
-            self.olds.insert(key.clone(), value());
-        }
+    pub(super) fn replaces(&mut self, key: &Key, value: Bytes) {
+        self.olds.entry(key.clone()).or_insert(value);
     }
 
     /// What a key that is written holds before, as far as this transaction knows; `Some(None)` is "nothing".

@@ -227,7 +227,11 @@ impl Txn {
     /// 42704 where there is no such home.
     pub fn replaces(&mut self, home: HomeNo, key: &Key, value: impl FnOnce() -> Bytes) -> Result<()> {
         if self.client.is_spread() {
-            self.part(home)?.replaces(key, value);
+            let part = self.part(home)?;
+            // What this transaction has written before is not what the store holds.
+            if part.writes.get(key).is_none() {
+                part.replaces(key, value());
+            }
         }
         Ok(())
     }

@@ -20,11 +20,13 @@ mod placement;
 pub(super) use index::{PAGE_ROWS, PendingIndex, fill_page};
 
 use super::engine::Engine;
-use crate::catalog::keys::{FIRST_SPACE, garbage_key, name_key, next_space_key, schema_version_key, table_key};
+use crate::catalog::keys::{
+    FIRST_SPACE, garbage_key, name_key, next_space_key, schema_version_key, table_key, topology_key,
+};
 use crate::catalog::{Catalog, Homes, SchemaChange, SchemaView, Table, TableId, stamp_of};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Key, Read, ReadLimits};
-use crate::topology::HomeNo;
+use crate::store::{Guard, Key, Read, ReadLimits};
+use crate::topology::{HomeNo, Topology};
 use crate::txn::{HomeRead, Txn};
 use crate::value::Value;
 use bytes::Bytes;
@@ -47,6 +49,7 @@ pub(super) struct Ddl<'a> {
 impl Ddl<'_> {
     /// Runs the statement; returns its command tag.
     pub(super) async fn run(&mut self, change: SchemaChange) -> Result<&'static str> {
+        self.rely_on_topology().await?;
         match change {
             SchemaChange::CreateTable { table, if_not_exists } => {
                 self.create_table(table, if_not_exists).await?;
@@ -87,6 +90,19 @@ impl Ddl<'_> {
             self.catalog.table_by_id(id).ok_or_else(|| Error::internal(format!("there is no table {}", id.0)))?;
         self.txn.use_table(&table)?;
         Ok(table)
+    }
+
+    /// Sees to it that the sites are still those to whose homes this transaction will write.
+    async fn rely_on_topology(&mut self) -> Result<()> {
+        let (home, known) = (self.here(), Arc::clone(self.catalog.topology()));
+        if known.epoch == 0 {
+            return self.txn.expect(home, Guard::Absent(topology_key()), Error::schema_changed());
+        }
+        let found = self.txn.read(vec![HomeRead::point(home, topology_key())], ReadLimits::default()).await?;
+        let found = found.first().and_then(|result| result.entries.first());
+        let same =
+            found.and_then(|entry| serde_json::from_slice::<Topology>(&entry.value).ok()).as_ref() == Some(&*known);
+        if same { Ok(()) } else { Err(Error::schema_changed()) }
     }
 
     /// The home whose catalog this transaction reads; all homes have the same one.

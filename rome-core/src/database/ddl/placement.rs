@@ -61,7 +61,7 @@ impl Ddl<'_> {
 
     fn placement_here(&self, table: &Table) -> Result<Placement> {
         let topology = self.catalog.topology();
-        if !topology.is_spread() {
+        if topology.epoch == 0 {
             return Ok(Placement::First);
         }
         let site = topology.site_of(self.here()).ok_or_else(|| Error::internal("the local home has no site"))?;

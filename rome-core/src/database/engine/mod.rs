@@ -214,6 +214,9 @@ impl Engine {
     async fn refresh_catalog(&self) -> Result<Arc<Catalog>> {
         self.client.forget_descriptions();
         let fresh = Arc::new(load_catalog(&self.client).await?);
+        if fresh.topology().epoch == 0 && self.catalog().topology().epoch > 0 {
+            return Err(sites::was_removed(self.client.local_site()));
+        }
         self.reach_sites(fresh.topology()).await;
         *self.catalog.write() = Arc::clone(&fresh);
         Ok(fresh)

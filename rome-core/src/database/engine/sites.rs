@@ -4,10 +4,12 @@
 //! the topology, so that whoever works by an old one loses its commit.
 
 use super::{Engine, Options, RomeDatabase};
-use crate::catalog::keys::{CATALOG_SPACE, format_key, schema_version_key, table_key, topology_key, whole_space};
-use crate::catalog::{Catalog, Table, check_format, format_mark, stamp_of};
+use crate::catalog::keys::{
+    CATALOG_SPACE, all_tables, format_key, schema_version_key, table_key, topology_key, whole_space,
+};
+use crate::catalog::{Catalog, Homes, Table, check_format, format_mark, stamp_of};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Commit, Guard, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, Store, Write};
+use crate::store::{Commit, Guard, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store, Write};
 use crate::topology::{HomeNo, Topology};
 use crate::txn::{Client, HomeRead, Mode, Place, Txn, value_or_intent};
 use async_trait::async_trait;
@@ -127,7 +129,7 @@ impl RomeDatabase {
         for home in &grown.site(name)?.homes {
             refuse_used(&mut txn, *home, name).await?;
         }
-        describe(&mut txn, engine.client.local(), &grown).await?;
+        describe(&mut txn, engine.client.local(), topology, &grown).await?;
         txn.commit().await?;
         engine.refresh_catalog().await?;
         Ok(())
@@ -141,14 +143,25 @@ impl RomeDatabase {
         let engine = &self.engine;
         let catalog = engine.refresh_catalog().await?;
         let homes = catalog.topology().site(name)?.homes.clone();
+        if homes.contains(&HomeNo::FIRST) {
+            return Err(Error::unsupported(format!(
+                "removing \"{name}\", whose home hands out the numbers of identity columns,"
+            )));
+        }
+        if homes.contains(&engine.client.local()) {
+            return Err(Error::unsupported("removing the site that this client is at")
+                .with_hint("Remove it as a client of another site."));
+        }
         let mut txn = engine.client.begin(Mode::Interactive);
-        for table in catalog.tables() {
+        let here = engine.client.local();
+        for mut table in tables_in(&catalog_of(&mut txn, here).await?)? {
+            table.homes = Homes::of(&table, catalog.topology())?;
             for home in &homes {
-                refuse_rows(&mut txn, table, *home, name).await?;
+                refuse_rows(&mut txn, &table, *home, name).await?;
             }
         }
         let shrunk = catalog.topology().without(name)?;
-        describe(&mut txn, engine.client.local(), &shrunk).await?;
+        describe(&mut txn, engine.client.local(), catalog.topology(), &shrunk).await?;
         // What the homes that leave still say of themselves would be wrong.
         for home in homes {
             for (key, _) in catalog_of(&mut txn, home).await? {
@@ -297,6 +310,12 @@ pub(super) fn one_of_several(topology: &Topology) -> Error {
         .with_hint("Open the database with its topology.")
 }
 
+/// SQLSTATE 55000: the local site has left the database.
+pub(super) fn was_removed(site: &str) -> Error {
+    Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("site \"{site}\" was removed from the database"))
+        .with_hint("Open the database as a client of another site.")
+}
+
 fn check_sites(topology: &Topology, names: &[String], local: &str) -> Result<()> {
     topology.home_of_site(local)?;
     // Sites that have joined since, this client does not know; sites that have left, it need not know of.
@@ -326,24 +345,27 @@ async fn begin(wanted: &Topology, sites: &dyn Sites, options: &Options) -> Resul
     for home in homes.iter().skip(1) {
         refuse_used(&mut txn, *home, topology.site_of(*home).unwrap_or("?")).await?;
     }
-    describe(&mut txn, HomeNo::FIRST, &topology).await?;
+    describe(&mut txn, HomeNo::FIRST, &Topology::single(""), &topology).await?;
     txn.commit().await?;
     Ok(topology)
 }
 
 /// Writes topology and catalog, as one home has it, to all homes of a topology.
-async fn describe(txn: &mut Txn, from: HomeNo, topology: &Topology) -> Result<()> {
+async fn describe(txn: &mut Txn, from: HomeNo, was: &Topology, topology: &Topology) -> Result<()> {
     let mut catalog = catalog_of(txn, from).await?;
+    let found: Option<Topology> = catalog.get(&topology_key()).and_then(|value| serde_json::from_slice(value).ok());
+    if found.map_or(0, |found| found.epoch) != was.epoch {
+        // Somebody else has changed the sites since they were looked at.
+        return Err(Error::schema_changed());
+    }
+    // Numbers of identity columns and notes of garbage are each home's own.
+    catalog.retain(|key, _| !matches!(key.get(SPACE_LEN), Some(b's' | b'g')));
     catalog.insert(format_key(), format_mark());
     catalog.insert(topology_key(), serde_json::to_vec(topology).map_err(Error::internal)?.into());
-    let versions: Vec<_> = catalog
-        .values()
-        .filter_map(|value| serde_json::from_slice::<Table>(value).ok().map(|table| (table.id, value.clone())))
-        .collect();
-    for (id, description) in versions {
+    for table in tables_in(&catalog)? {
+        let description = catalog.get(&table_key(table.id)).cloned().unwrap_or_default();
         let stamp = stamp_of(&description, topology.epoch);
-        debug_assert!(catalog.contains_key(&table_key(id)));
-        catalog.insert(schema_version_key(id), Bytes::copy_from_slice(&stamp.to_be_bytes()));
+        catalog.insert(schema_version_key(table.id), Bytes::copy_from_slice(&stamp.to_be_bytes()));
     }
     for home in topology.homes() {
         for (key, value) in &catalog {
@@ -354,11 +376,21 @@ async fn describe(txn: &mut Txn, from: HomeNo, topology: &Topology) -> Result<()
 }
 
 /// The whole catalog of a home.
-async fn catalog_of(txn: &mut Txn, home: HomeNo) -> Result<BTreeMap<crate::store::Key, Bytes>> {
+async fn catalog_of(txn: &mut Txn, home: HomeNo) -> Result<BTreeMap<Key, Bytes>> {
     let read = Read::Range { range: whole_space(CATALOG_SPACE), limit: None, reverse: false };
     let limits = ReadLimits { entries: usize::MAX, bytes: crate::catalog::MAX_CATALOG_BYTES };
     let found = txn.read(vec![HomeRead { home, read }], limits).await?;
     Ok(found.into_iter().flat_map(|result| result.entries).map(|entry| (entry.key, entry.value)).collect())
+}
+
+/// The tables that a catalog describes, as they are stored.
+fn tables_in(catalog: &BTreeMap<Key, Bytes>) -> Result<Vec<Table>> {
+    let described = catalog.iter().filter(|(key, _)| all_tables().contains(key));
+    let tables = described.map(|(_, value)| serde_json::from_slice(value));
+    tables.collect::<Result<_, _>>().map_err(|error| {
+        Error::new(SqlState::DATA_CORRUPTED, "a table's description in the store is corrupt")
+            .with_detail(error.to_string())
+    })
 }
 
 /// Refuses a home that has a catalog.
@@ -392,9 +424,6 @@ fn belongs_elsewhere(site: &str) -> Error {
 
 /// Refuses to let a home go that a table has rows at.
 async fn refuse_rows(txn: &mut Txn, table: &Table, home: HomeNo, site: &str) -> Result<()> {
-    if !table.homes.all().contains(&home) && !table.authorities.contains(&home) {
-        return Ok(());
-    }
     // Claims may have been left here by rows that live elsewhere.
     let claims = table.indexes.iter().filter_map(|index| index.claims).chain(table.claims);
     let reads = claims.chain([table.id.0]).map(|space| HomeRead {
@@ -402,7 +431,7 @@ async fn refuse_rows(txn: &mut Txn, table: &Table, home: HomeNo, site: &str) -> 
         read: Read::Range { range: whole_space(space), limit: Some(1), reverse: false },
     });
     let found = txn.read(reads.collect(), ReadLimits::default()).await?;
-    let placed = table.homes.only() == Some(home);
+    let placed = table.homes.only() == Some(home) || table.claims_anything() && table.authorities.contains(&home);
     if !placed && found.iter().all(|result| result.entries.is_empty()) {
         return Ok(());
     }
