@@ -12,7 +12,8 @@ mod retry;
 mod row;
 mod statement;
 
-pub use engine::{FixedSites, Options, RomeDatabase, Sites};
+pub use crate::topology::{FixedSites, Sites};
+pub use engine::{Options, RomeDatabase};
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};
 pub use statement::{Dialect, IntoStatement, QueryStatement, SchemaStatement, Statement};

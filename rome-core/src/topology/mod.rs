@@ -4,12 +4,15 @@
 //! opened on one store has one site and one home, and no topology in the store. Several are joined by a [`Topology`], which every home keeps
 //! with the catalog; its epoch rises with every change.
 
+mod sites;
 pub mod tag;
 
 use crate::error::{Error, Result, SqlState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
+
+pub use sites::{FixedSites, Sites};
 
 /// Most sites of a database.
 pub const MAX_SITES: usize = 1_000;

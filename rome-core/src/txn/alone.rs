@@ -5,9 +5,7 @@ use super::held::{KnownRanges, Met, guards_against_marks};
 use super::marks::write_mark;
 use super::part::Part;
 use crate::error::{Error, Result, SqlState};
-use crate::store::{
-    Commit, CommitOutcome, Entry, Guard, Key, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, Version,
-};
+use crate::store::{Commit, CommitOutcome, Entry, Guard, Key, KeyRange, Read, ReadLimits, Version};
 use std::sync::Arc;
 
 /// How often a commit is sent again because marks of other transactions were in its way.
@@ -56,6 +54,10 @@ pub(super) async fn commit_alone(client: &Client, part: &Part, repeated: &mut u6
                 let Some(expected) = expected else { return Err(relied.failure(failed)) };
                 if !passes_in_the_end(client, link, expected).await? {
                     return Err(relied.failure(failed));
+                }
+                if matches!(expected, Guard::Range { count, .. } if *count > 0) {
+                    // As many as this transaction removes: perhaps the same, changed meanwhile.
+                    return Err(Error::serialization_failure());
                 }
             }
             Some((_, Met::Any)) => {
@@ -113,14 +115,8 @@ fn one_key(key: &Key) -> KeyRange {
 /// What lies in a range, as far as one answer goes, and as of when.
 pub(super) async fn entries(link: &Link, range: KeyRange) -> Result<(Vec<Entry>, Version)> {
     let read = Read::Range { range, limit: None, reverse: false };
-    let request = ReadRequest { reads: vec![read], limits: ReadLimits::default(), ..ReadRequest::default() };
-    match link.read(request).await? {
-        ReadOutcome::Answer(answer) => {
-            let found = answer.results.into_iter().next().unwrap_or_default();
-            Ok((found.entries, answer.snapshot))
-        }
-        ReadOutcome::Conflict { .. } => Err(Error::internal("a read without guards had a conflict")),
-    }
+    let answer = link.look(vec![read], ReadLimits::default()).await?;
+    Ok((answer.results.into_iter().next().unwrap_or_default().entries, answer.snapshot))
 }
 
 /// SQLSTATE 54000.

@@ -1,7 +1,7 @@
 //! A client of one or several homes: where transactions begin and commits are sent.
 
 use super::lanes::Lanes;
-use super::marks::TxnId;
+use super::marks::{Participant, TxnId};
 use super::part::first_mark;
 use super::transaction::Txn;
 use crate::catalog::{SchemaVersion, TableId};
@@ -10,7 +10,7 @@ use crate::store::{
     Capabilities, Commit, CommitOutcome, Epoch, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse,
     ReadResult, Store, StoreError,
 };
-use crate::topology::HomeNo;
+use crate::topology::{HomeNo, Sites};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -102,6 +102,10 @@ impl Link {
         })
     }
 
+    pub(super) fn site(&self) -> &str {
+        &self.site
+    }
+
     pub(super) fn store(&self) -> &dyn Store {
         self.store.as_ref()
     }
@@ -112,6 +116,14 @@ impl Link {
 
     pub(super) fn lanes(&self) -> &Arc<Lanes> {
         &self.lanes
+    }
+
+    /// Reads what the home holds now, whatever that is.
+    pub(super) async fn look(&self, reads: Vec<Read>, limits: ReadLimits) -> Result<ReadResponse> {
+        match self.read(ReadRequest { reads, limits, ..ReadRequest::default() }).await? {
+            ReadOutcome::Answer(answer) => Ok(answer),
+            ReadOutcome::Conflict { .. } => Err(Error::internal("a read without guards had a conflict")),
+        }
     }
 
     pub(super) async fn read(&self, request: ReadRequest) -> Result<ReadOutcome> {
@@ -174,6 +186,7 @@ pub struct Client {
     local: Arc<Link>,
     /// There are other homes than the local one.
     spread: AtomicBool,
+    stores: Option<Arc<dyn Sites>>,
     incarnation: u128,
     transactions: AtomicU64,
     /// How many links there have been.
@@ -185,17 +198,25 @@ impl Client {
     /// A client of the only home; `incarnation` is a random number that no other client has.
     pub fn new(store: Arc<dyn Store>, home: HomeId, incarnation: u128) -> Arc<Self> {
         let place = Place { no: HomeNo::FIRST, site: "".into(), store, home };
-        Self::of_homes(place, vec![], incarnation, Patience::default())
+        Self::of_homes(place, vec![], None, incarnation, Patience::default())
     }
 
     /// A client of several homes, of which one is near.
-    pub fn of_homes(local: Place, others: Vec<Place>, incarnation: u128, patience: Patience) -> Arc<Self> {
+    /// `sites` knows the stores of sites that this client does not speak to otherwise: somebody else's transaction may have to be ended there.
+    pub fn of_homes(
+        local: Place,
+        others: Vec<Place>,
+        sites: Option<Arc<dyn Sites>>,
+        incarnation: u128,
+        patience: Patience,
+    ) -> Arc<Self> {
         let local = Link::new(local, incarnation);
         let client = Self {
             links: RwLock::new(BTreeMap::from([(local.no, Arc::clone(&local))])),
             sites: RwLock::default(),
             local,
             spread: AtomicBool::new(false),
+            stores: sites,
             incarnation,
             transactions: AtomicU64::new(0),
             reached: AtomicU64::new(0),
@@ -207,11 +228,33 @@ impl Client {
 
     /// Adds a home, or says where one is now.
     pub fn reach(&self, place: Place) {
-        // A link's lanes begin at one, so each needs an incarnation of its own.
-        let number = self.reached.fetch_add(1, Ordering::Relaxed) + 1;
-        let link = Link::new(place, self.incarnation.wrapping_add(u128::from(number) << 64));
+        let link = self.new_link(place);
         self.spread.fetch_or(link.no != self.local.no, Ordering::Relaxed);
         self.links.write().insert(link.no, link);
+    }
+
+    fn new_link(&self, place: Place) -> Arc<Link> {
+        // A link's lanes begin at one, so each needs an incarnation of its own.
+        let number = self.reached.fetch_add(1, Ordering::Relaxed) + 1;
+        Link::new(place, self.incarnation.wrapping_add(u128::from(number) << 64))
+    }
+
+    /// Speaks to a home no more.
+    pub fn leave(&self, home: HomeNo) {
+        self.links.write().remove(&home);
+    }
+
+    /// A home of somebody's transaction, wherever it is: one that has just joined or left this client may not know.
+    pub(super) async fn link_of(&self, participant: &Participant) -> Result<Arc<Link>> {
+        match (self.link(participant.home), &self.stores) {
+            (Ok(link), _) => Ok(link),
+            (Err(unknown), None) => Err(unknown),
+            (Err(_), Some(stores)) => {
+                let Participant { home, site, name, .. } = participant;
+                let store = stores.store(site).await?;
+                Ok(self.new_link(Place { no: *home, site: site.as_str().into(), store, home: HomeId::new(name) }))
+            }
+        }
     }
 
     /// Names the sites of all homes that exist.
@@ -281,10 +324,7 @@ impl Client {
 
     async fn answer(&self, link: &Arc<Link>, reads: Vec<Read>, limits: ReadLimits) -> Result<ReadResponse> {
         loop {
-            let request = ReadRequest { reads: reads.clone(), limits, ..ReadRequest::default() };
-            let ReadOutcome::Answer(answer) = link.read(request).await? else {
-                return Err(Error::internal("a read without guards had a conflict"));
-            };
+            let answer = link.look(reads.clone(), limits).await?;
             match first_mark(&answer)? {
                 None => return Ok(answer),
                 Some((_, txn)) => self.settle(link, txn).await?,

@@ -2,7 +2,7 @@
 
 use super::buffer::Pending;
 use super::marks::{Blob, Interval, decode, encode, range_mark};
-use super::marks::{KeyMark, TxnId, all_marks, owner_of_key_mark, range_marks_near};
+use super::marks::{KeyMark, TxnId, all_marks, owner_of, range_marks_near};
 use crate::error::Result;
 use crate::store::{Entry, Guard, Key, KeyRange, SPACE_LEN, Version, Write};
 use bytes::Bytes;
@@ -73,7 +73,7 @@ impl Met {
     ) -> Result<Option<TxnId>> {
         match self {
             Self::Any => Ok(None),
-            Self::OnKey(..) => marks.first().map(|mark| owner_of_key_mark(&mark.key)).transpose(),
+            Self::OnKey(..) => marks.first().map(|mark| owner_of(&mark.key)).transpose(),
             Self::Near(_) => {
                 let intervals: Vec<Interval> = marks.iter().map(|mark| decode(&mark.value)).collect::<Result<_>>()?;
                 let covering = written

@@ -8,7 +8,7 @@ use super::held::{KnownRanges, Met, guards_against_marks, marks_for};
 use super::lanes::Lane;
 use super::marks::{Blob, Participant, Record, WriteMark, encode, encode_write_mark, promise_key, record_key};
 use super::part::{Part, Remember};
-use super::perform::{Content, Homes};
+use super::perform::{Content, DistributedTxn};
 use super::protocol::{Coordinator, Decision, Found, Promise, Recovery, Reply, Request, RequestKind, Step};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Commit, CommitOutcome, Durability, Entry, Guard, Key, Read, ReadLimits, StoreError, Write};
@@ -17,6 +17,7 @@ use futures::future::{BoxFuture, try_join_all};
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -49,9 +50,11 @@ enum Refusal {
 /// A transaction on its way.
 struct Sent {
     client: Arc<Client>,
-    homes: Homes,
+    homes: DistributedTxn,
     asked: Vec<Asked>,
     refusal: Mutex<Option<Refusal>>,
+    /// A lane was closed at its home: all of this client's may be, after a failover.
+    lane_closed: AtomicBool,
 }
 
 /// Commits over several homes: one round trip to all of them in parallel until the answer.
@@ -71,8 +74,8 @@ pub(super) async fn commit_many(client: &Arc<Client>, mut parts: Vec<Part>) -> R
     });
     let lanes = try_join_all(acquired).await?;
     let participants: Vec<Participant> =
-        parts.iter().zip(&lanes).map(|(part, lane)| Participant::new(part.link.no, lane.ticket())).collect();
-    let mut homes = Homes::new(client, client.new_transaction(), participants)?;
+        parts.iter().zip(&lanes).map(|(part, lane)| Participant::new(&part.link, lane.ticket())).collect();
+    let mut homes = DistributedTxn::new(client, client.new_transaction(), participants).await?;
     let mut asked = Vec::with_capacity(parts.len());
     for (number, part) in parts.into_iter().enumerate() {
         let (content, prepare) = prepared(part, number, &homes)?;
@@ -81,7 +84,13 @@ pub(super) async fn commit_many(client: &Arc<Client>, mut parts: Vec<Part>) -> R
         }
         asked.push(prepare);
     }
-    let sent = Arc::new(Sent { client: Arc::clone(client), homes, asked, refusal: Mutex::new(None) });
+    let sent = Arc::new(Sent {
+        client: Arc::clone(client),
+        homes,
+        asked,
+        refusal: Mutex::new(None),
+        lane_closed: AtomicBool::new(false),
+    });
     let (tell, told) = oneshot::channel();
     // In a task of its own: whoever stops waiting leaves no marks behind.
     tokio::spawn(Arc::clone(&sent).run(lanes, tell));
@@ -133,7 +142,7 @@ async fn learn_old_values(client: &Client, parts: &mut [Part]) -> Result<()> {
 }
 
 /// What a home is to prepare, as its commit.
-fn prepared(part: Part, number: usize, homes: &Homes) -> Result<(Content, Asked)> {
+fn prepared(part: Part, number: usize, homes: &DistributedTxn) -> Result<(Content, Asked)> {
     let txn = homes.txn;
     let capabilities = part.link.store().capabilities();
     let absent = part.guards.absent();
@@ -188,8 +197,8 @@ impl Sent {
             Ok(()) => Ok(()),
             Err(problem) => self.recover(problem, &mut tell).await,
         };
-        if ended.is_err() {
-            // Somebody else will end it, and must find its prepares in their lanes.
+        if ended.is_err() || self.lane_closed.load(Ordering::Relaxed) {
+            // Somebody else will end it, and must find its prepares in their lanes; or they are of no use any more.
             lanes.iter_mut().for_each(Lane::close);
         }
     }
@@ -248,6 +257,10 @@ impl Sent {
                 let error = asked.link.described(error);
                 self.refusal.lock().get_or_insert(Refusal::Unknown(error.clone()));
                 Err(error)
+            }
+            Err(error @ StoreError::LaneClosed) => {
+                self.lane_closed.store(true, Ordering::Relaxed);
+                refused(Refusal::Error(asked.link.described(error)))
             }
             // Nothing was written, and nothing will be.
             Err(error) => refused(Refusal::Error(asked.link.described(error))),
@@ -321,7 +334,7 @@ impl Sent {
 ///
 /// # Errors
 /// Those of the first request that could not be made.
-pub(super) async fn end(homes: &Homes, forgets: bool, deadline: Instant) -> Result<Option<Decision>> {
+pub(super) async fn end(homes: &DistributedTxn, forgets: bool, deadline: Instant) -> Result<Option<Decision>> {
     let (mut recovery, mut todo) = Recovery::begin(homes.participants.len(), forgets);
     let mut waiting: FuturesUnordered<BoxFuture<'_, Answered>> = FuturesUnordered::new();
     let (mut decided, mut failure) = (None, None);
@@ -356,7 +369,7 @@ pub(super) async fn end(homes: &Homes, forgets: bool, deadline: Instant) -> Resu
 }
 
 /// Makes a request again and again until it is answered or the deadline has passed.
-async fn persistently(homes: &Homes, request: Request, deadline: Instant) -> Result<Reply> {
+async fn persistently(homes: &DistributedTxn, request: Request, deadline: Instant) -> Result<Reply> {
     let mut pause = FIRST_PAUSE;
     loop {
         match homes.perform(request).await {
@@ -370,7 +383,7 @@ async fn persistently(homes: &Homes, request: Request, deadline: Instant) -> Res
     }
 }
 
-fn undetermined(homes: &Homes, what: &str) -> Error {
+fn undetermined(homes: &DistributedTxn, what: &str) -> Error {
     let message = format!("it is not known whether transaction {} has committed", homes.txn);
     Error::new(SqlState::TRANSACTION_RESOLUTION_UNKNOWN, message)
         .with_detail(what)

@@ -13,6 +13,7 @@
 //! `key` is escaped as a string column of a key is, so that all marks of one key and no others form a range; a transaction is 16 bytes. No
 //! row, no index entry and no text begins with `ff`, so a write mark is known by its first bytes. Values are in postcard's format.
 
+use super::client::Link;
 use super::protocol::Decision;
 use crate::encoding::put_string;
 use crate::error::{Error, Result, SqlState};
@@ -64,18 +65,24 @@ pub(super) struct Interval {
     pub(super) to: Blob,
 }
 
-/// One home of a transaction, with the ticket of its prepare.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// One home of a transaction, with the ticket of its prepare. Says where it is, too: whoever ends the transaction may not know the home, where it is the
+/// sites that change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Participant {
     pub(super) home: HomeNo,
+    /// The site's name.
+    pub(super) site: String,
+    /// The home's name in the site's store.
+    pub(super) name: String,
     pub(super) client: u128,
     pub(super) lane: u32,
     pub(super) sequence: u64,
 }
 
 impl Participant {
-    pub(super) fn new(home: HomeNo, ticket: LaneTicket) -> Self {
-        Self { home, client: ticket.client, lane: ticket.lane, sequence: ticket.sequence }
+    pub(super) fn new(link: &Link, ticket: LaneTicket) -> Self {
+        let (site, name) = (link.site().to_owned(), link.home().as_str().to_owned());
+        Self { home: link.no, site, name, client: ticket.client, lane: ticket.lane, sequence: ticket.sequence }
     }
 
     pub(super) fn ticket(&self) -> LaneTicket {
@@ -199,8 +206,8 @@ pub(super) fn range_mark(range: &KeyRange, txn: TxnId, number: u32) -> Key {
     bytes.into()
 }
 
-/// The transaction of a mark on a key, which its key ends with.
-pub(super) fn owner_of_key_mark(mark: &[u8]) -> Result<TxnId> {
+/// The transaction of a mark on a key, a promise or a record, which its key ends with.
+pub(super) fn owner_of(mark: &[u8]) -> Result<TxnId> {
     let bytes = mark.last_chunk::<16>().ok_or_else(corrupt)?;
     Ok(TxnId(u128::from_be_bytes(*bytes)))
 }
@@ -228,7 +235,7 @@ pub(super) fn never_key() -> Key {
     bytes.into()
 }
 
-/// All promises, or all records.
+/// All promises.
 pub(super) fn all_promises() -> KeyRange {
     KeyRange::prefix(&[&space(RECORDS_SPACE)[..], b"p"].concat())
 }
@@ -236,11 +243,6 @@ pub(super) fn all_promises() -> KeyRange {
 /// All records.
 pub(super) fn all_records() -> KeyRange {
     KeyRange::prefix(&[&space(RECORDS_SPACE)[..], b"c"].concat())
-}
-
-/// The transaction of a promise or record, by its key.
-pub(super) fn owner_of_record(key: &[u8]) -> Result<TxnId> {
-    owner_of_key_mark(key)
 }
 
 /// The write mark that a value is, if it is one.

@@ -5,10 +5,9 @@ use super::marks::write_mark;
 use super::marks::{Blob, Participant, Promise, Record, TxnId, decode, encode, never_key, promise_key, record_key};
 use super::protocol::{Decision, Found, Promise as Answer, Reply, Request, RequestKind};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{
-    Commit, CommitOutcome, Entry, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, StoreError, Version, Write,
-};
+use crate::store::{Commit, CommitOutcome, Entry, Guard, Key, Read, ReadLimits, StoreError, Version, Write};
 use bytes::Bytes;
+use futures::future::try_join_all;
 use std::sync::Arc;
 
 /// What a home has prepared, or is to prepare: keys with their old and new values, and keys of marks.
@@ -44,7 +43,7 @@ impl Content {
 
 /// A transaction over several homes, as anybody who ends it knows it.
 #[derive(Debug)]
-pub(super) struct Homes {
+pub(super) struct DistributedTxn {
     pub(super) txn: TxnId,
     pub(super) participants: Vec<Participant>,
     links: Vec<Arc<Link>>,
@@ -52,13 +51,13 @@ pub(super) struct Homes {
     pub(super) contents: Vec<Option<Content>>,
 }
 
-impl Homes {
+impl DistributedTxn {
     /// The homes of a transaction.
     ///
     /// # Errors
-    /// Where a home is not known to this client.
-    pub(super) fn new(client: &Client, txn: TxnId, participants: Vec<Participant>) -> Result<Self> {
-        let links = participants.iter().map(|participant| client.link(participant.home)).collect::<Result<_>>()?;
+    /// Where a home is neither known to this client nor at a site that it knows how to reach.
+    pub(super) async fn new(client: &Client, txn: TxnId, participants: Vec<Participant>) -> Result<Self> {
+        let links = try_join_all(participants.iter().map(|participant| client.link_of(participant))).await?;
         let contents = vec![None; participants.len()];
         Ok(Self { txn, participants, links, contents })
     }
@@ -217,9 +216,6 @@ pub(super) async fn promise(link: &Link, txn: TxnId) -> Result<Option<Promise>> 
 /// What these keys hold, those that exist.
 async fn points(link: &Link, keys: Vec<Key>) -> Result<Vec<Entry>> {
     let reads = keys.into_iter().map(Read::Point).collect();
-    let request = ReadRequest { reads, limits: ReadLimits::default(), ..ReadRequest::default() };
-    match link.read(request).await? {
-        ReadOutcome::Answer(answer) => Ok(answer.results.into_iter().flat_map(|result| result.entries).collect()),
-        ReadOutcome::Conflict { .. } => Err(Error::internal("a read without guards had a conflict")),
-    }
+    let answer = link.look(reads, ReadLimits::default()).await?;
+    Ok(answer.results.into_iter().flat_map(|result| result.entries).collect())
 }

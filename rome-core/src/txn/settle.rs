@@ -3,8 +3,8 @@
 use super::alone::entries;
 use super::client::{Client, Link};
 use super::many::end;
-use super::marks::{Participant, Promise, Record, TxnId, all_promises, all_records, decode, owner_of_record};
-use super::perform::{Homes, promise};
+use super::marks::{Participant, Promise, Record, TxnId, all_promises, all_records, decode, owner_of};
+use super::perform::{DistributedTxn, promise};
 use crate::error::{Error, Result, SqlState};
 use crate::store::Entry;
 use crate::topology::HomeNo;
@@ -32,8 +32,12 @@ impl Client {
         loop {
             let Some(promise) = promise(link, txn).await? else { return Ok(()) };
             if met.elapsed() >= self.patience().recovery_after {
-                let homes = Homes::new(self, txn, promise.participants)?;
-                return match end(&homes, false, Instant::now()).await {
+                let homes = DistributedTxn::new(self, txn, promise.participants).await;
+                let ended = match homes {
+                    Ok(homes) => end(&homes, false, Instant::now()).await.map(|_| ()),
+                    Err(unreached) => Err(unreached),
+                };
+                return match ended {
                     Err(error) if super::perform::promise(link, txn).await?.is_some() => Err(blocked(txn, &error)),
                     _ => Ok(()),
                 };
@@ -54,7 +58,7 @@ impl Client {
         // Where a home has both, the promise: of what is marked no record may be forgotten.
         for range in [all_promises(), all_records()] {
             for entry in entries(&link, range).await?.0 {
-                left.entry(owner_of_record(&entry.key)?).or_insert(entry);
+                left.entry(owner_of(&entry.key)?).or_insert(entry);
             }
         }
         seen.0.retain(|(at, txn), _| *at != home || left.contains_key(txn));
@@ -69,7 +73,7 @@ impl Client {
         }
         // Several at once: each may have to wait for a site that does not answer.
         let ended = futures::stream::iter(due).map(|(txn, participants, forgets)| async move {
-            let ended = match Homes::new(self, txn, participants) {
+            let ended = match DistributedTxn::new(self, txn, participants).await {
                 Ok(homes) => end(&homes, forgets, Instant::now()).await.map(|_| ()),
                 Err(unreached) => Err(unreached),
             };

@@ -315,6 +315,21 @@ impl Txn {
         }
     }
 
+    /// What an error of a statement really is. What was read at several homes fits together only once it has been validated: where it does not, a
+    /// division by zero or a row that was seen twice is a lost race.
+    pub async fn explained(&self, error: Error) -> Error {
+        // Data exceptions, cardinality, constraints, and what can't be.
+        let by_data = ["21", "22", "23", "XX"].contains(&error.state().code().get(..2).unwrap_or_default());
+        let read: Vec<&Part> = self.parts.iter().filter(|part| part.has_read()).collect();
+        if !by_data || read.len() < 2 {
+            return error;
+        }
+        match try_join_all(read.into_iter().map(Part::validate)).await {
+            Err(lost) if lost.is_retryable() => lost,
+            _ => error,
+        }
+    }
+
     /// Whether committing takes a round trip: there is something to write or to validate.
     pub fn commits_by_round_trip(&self) -> bool {
         let changes = |part: &Part| !part.writes.is_empty() || part.guards.expected_len() > 0;

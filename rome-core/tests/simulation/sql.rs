@@ -324,7 +324,7 @@ impl Cloud {
         };
         let patience = Patience { recovery_after: Duration::from_millis(300), ..Patience::default() };
         let others = (1..self.plan.sites).map(place).collect();
-        let client = Client::of_homes(place(0), others, u128::from(self.plan.seed) << 32, patience);
+        let client = Client::of_homes(place(0), others, None, u128::from(self.plan.seed) << 32, patience);
         let mut seen = Sweep::default();
         for _ in 0..10 {
             for at in 0..self.plan.sites {

@@ -98,7 +98,7 @@ impl World {
         let record_kept = Duration::from_secs(5);
         let patience = Patience { recovery_after, record_kept, ..Patience::default() };
         let incarnation = self.network.random(|random| random.random());
-        Client::of_homes(place(site), others, incarnation, patience)
+        Client::of_homes(place(site), others, None, incarnation, patience)
     }
 
     /// A key near the client, or any.

@@ -9,6 +9,7 @@ use crate::txn::Mode;
 use crate::value::Value;
 use futures::StreamExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 
 /// Batches of rows that wait between the producer and the consumer of a stream.
@@ -18,18 +19,28 @@ impl Engine {
     /// Runs a statement to its end.
     pub(super) async fn run_autocommit(&self, statement: &Statement) -> Result<QueryResult> {
         let (text, values) = statement.render(crate::database::Dialect::Postgres);
-        let run = self.run_with_retries(&text, &values);
-        match self.options.statement_timeout {
-            None => run.await,
-            Some(limit) => tokio::time::timeout(limit, run).await.unwrap_or_else(|_| Err(statement_timeout())),
+        let committing = AtomicBool::new(false);
+        let run = self.run_with_retries(&text, &values, &committing);
+        let Some(limit) = self.options.statement_timeout else { return run.await };
+        match tokio::time::timeout(limit, run).await {
+            Ok(result) => result,
+            // What was sent takes effect, or not, whether anybody waits for it or not.
+            Err(_) if committing.load(Ordering::Relaxed) => Err(timed_out_committing()),
+            Err(_) => Err(statement_timeout()),
         }
     }
 
-    async fn run_with_retries(&self, text: &Arc<str>, values: &[Value]) -> Result<QueryResult> {
+    /// `committing` says whether a change is on its way.
+    async fn run_with_retries(
+        &self,
+        text: &Arc<str>,
+        values: &[Value],
+        committing: &AtomicBool,
+    ) -> Result<QueryResult> {
         let mut attempts = self.retry.start();
         let mut refreshed = false;
         loop {
-            match self.run_once(text, values).await {
+            match self.run_once(text, values, committing).await {
                 Ok((result, aftermath)) => {
                     // What follows is retried by itself and may queue on the very key on which this statement holds its place.
                     drop(attempts);
@@ -53,7 +64,12 @@ impl Engine {
         }
     }
 
-    async fn run_once(&self, text: &Arc<str>, values: &[Value]) -> Result<(QueryResult, Aftermath)> {
+    async fn run_once(
+        &self,
+        text: &Arc<str>,
+        values: &[Value],
+        committing: &AtomicBool,
+    ) -> Result<(QueryResult, Aftermath)> {
         let mut catalog = self.catalog();
         let script = self.prepare(text, values, &catalog)?;
         let mode = match &script {
@@ -66,13 +82,19 @@ impl Engine {
         let mut txn = self.client.begin(mode);
         let mut aftermath = Aftermath::default();
         let result = match script {
-            Script::One(prepared) => {
-                self.run_in(&prepared, values, &mut txn, &mut catalog, true, &mut aftermath).await?
-            }
-            Script::Several(_) => self.run_text_in(text, values, &mut txn, &mut catalog, true, &mut aftermath).await?,
+            Script::One(prepared) => self.run_in(&prepared, values, &mut txn, &mut catalog, true, &mut aftermath).await,
+            Script::Several(_) => self.run_text_in(text, values, &mut txn, &mut catalog, true, &mut aftermath).await,
         };
-        txn.commit().await?;
-        Ok((result, aftermath))
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => return Err(txn.explained(error).await),
+        };
+        committing.store(txn.has_writes(), Ordering::Relaxed);
+        let committed = txn.commit().await;
+        if committed.is_err() {
+            committing.store(false, Ordering::Relaxed);
+        }
+        committed.map(|_| (result, aftermath))
     }
 
     /// Runs a query and hands out its rows as they come. Anything else than a query is run to its end first.
@@ -162,6 +184,15 @@ impl Engine {
 /// Whether the catalog at hand may simply be too old.
 pub(super) fn is_undefined(error: &Error) -> bool {
     [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::UNDEFINED_OBJECT].contains(&error.state())
+}
+
+/// SQLSTATE 08007.
+fn timed_out_committing() -> Error {
+    Error::new(
+        SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
+        "the statement's time was over while its change was on its way to the store",
+    )
+    .with_hint("It may or may not have taken effect: read before repeating it.")
 }
 
 /// SQLSTATE 57014.

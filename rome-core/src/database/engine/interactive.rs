@@ -107,7 +107,10 @@ impl RomeTransaction {
                 state.failed = false;
                 Ok(result)
             }
-            Err(error) => Err(self.engine.caught_up(error).await),
+            Err(error) => {
+                let error = state.txn.explained(error).await;
+                Err(self.engine.caught_up(error).await)
+            }
         }
     }
 

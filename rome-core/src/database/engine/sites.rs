@@ -10,72 +10,13 @@ use crate::catalog::keys::{
 use crate::catalog::{Catalog, Homes, Table, check_format, format_mark, stamp_of};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Commit, Guard, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store, Write};
-use crate::topology::{HomeNo, Topology};
+use crate::topology::{HomeNo, Sites, Topology};
 use crate::txn::{Client, HomeRead, Mode, Place, Txn, value_or_intent};
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// The stores of sites, by name.
-#[async_trait]
-pub trait Sites: Send + Sync + Debug {
-    /// The sites that this client knows how to reach, in the order in which a new database numbers them.
-    fn names(&self) -> Vec<String>;
-
-    /// How many homes a site gets when it joins: its sharded tables are spread over them.
-    fn homes(&self, site: &str) -> u16 {
-        let _ = site;
-        1
-    }
-
-    /// Connects to the store of a site.
-    ///
-    /// # Errors
-    /// 08006 where it can't be reached, 22023 where there is no such site.
-    async fn store(&self, site: &str) -> Result<Arc<dyn Store>>;
-}
-
-/// Stores at hand.
-#[derive(Clone, Debug)]
-pub struct FixedSites {
-    stores: Vec<(String, Arc<dyn Store>)>,
-    homes: u16,
-}
-
-impl FixedSites {
-    /// These stores, each with one home.
-    pub fn new(sites: impl IntoIterator<Item = (String, Arc<dyn Store>)>) -> Self {
-        Self { stores: sites.into_iter().collect(), homes: 1 }
-    }
-
-    /// The same with so many homes at each site.
-    #[must_use]
-    pub fn with_homes(self, homes: u16) -> Self {
-        Self { homes, ..self }
-    }
-}
-
-#[async_trait]
-impl Sites for FixedSites {
-    fn names(&self) -> Vec<String> {
-        self.stores.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    fn homes(&self, _: &str) -> u16 {
-        self.homes
-    }
-
-    async fn store(&self, site: &str) -> Result<Arc<dyn Store>> {
-        let found = self.stores.iter().find(|(name, _)| name == site);
-        found.map(|(_, store)| Arc::clone(store)).ok_or_else(|| {
-            Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("the store of site \"{site}\" is not known here"))
-        })
-    }
-}
 
 impl RomeDatabase {
     /// Opens a database at several sites, as a client at one of them. Where no site has a database yet, one begins; a first site that has a database
@@ -93,10 +34,10 @@ impl RomeDatabase {
         let store = sites.store(local).await?;
         let topology = match topology_at(&store, &HomeId::new(&options.home)).await? {
             Some(topology) => topology,
-            None => begin(&wanted, sites.as_ref(), &options).await?,
+            None => begin(&wanted, &sites, &options).await?,
         };
         check_sites(&topology, &names, local)?;
-        let client = client_of(places(&topology, local, &store, &options)?, 2, &options)?;
+        let client = client_of(places(&topology, local, &store, &options)?, &sites, 2, &options)?;
         let database = Self::of(client, Catalog::empty(topology.clone()), options, Some(sites));
         // The other sites first: to read the catalog may take to end a change of it that somebody has left in the middle.
         database.engine.reach_sites(&Arc::new(topology)).await;
@@ -122,15 +63,15 @@ impl RomeDatabase {
         }
         let store = engine.store_of(name).await?;
         let grown = topology.with(name, engine.sites.as_ref().map_or(1, |sites| sites.homes(name)))?;
-        for place in places(&grown, name, &store, &engine.options)? {
-            engine.client.reach(place);
+        let places = places(&grown, name, &store, &engine.options)?;
+        let homes: Vec<HomeNo> = places.iter().map(|place| place.no).collect();
+        places.into_iter().for_each(|place| engine.client.reach(place));
+        let added = engine.join(topology, &grown, name).await;
+        if added.is_err() {
+            // The numbers may be given to others.
+            homes.into_iter().for_each(|home| engine.client.leave(home));
         }
-        let mut txn = engine.client.begin(Mode::Interactive);
-        for home in &grown.site(name)?.homes {
-            refuse_used(&mut txn, *home, name).await?;
-        }
-        describe(&mut txn, engine.client.local(), topology, &grown).await?;
-        txn.commit().await?;
+        added?;
         engine.refresh_catalog().await?;
         Ok(())
     }
@@ -175,6 +116,16 @@ impl RomeDatabase {
 }
 
 impl Engine {
+    /// Lets a site join whose homes this client reaches.
+    async fn join(&self, topology: &Topology, grown: &Topology, name: &str) -> Result<()> {
+        let mut txn = self.client.begin(Mode::Interactive);
+        for home in &grown.site(name)?.homes {
+            refuse_used(&mut txn, *home, name).await?;
+        }
+        describe(&mut txn, self.client.local(), topology, grown).await?;
+        txn.commit().await.map(|_| ())
+    }
+
     async fn store_of(&self, site: &str) -> Result<Arc<dyn Store>> {
         match &self.sites {
             Some(sites) => sites.store(site).await,
@@ -277,12 +228,12 @@ fn places(topology: &Topology, site: &str, store: &Arc<dyn Store>, options: &Opt
 }
 
 /// A client whose local home is the first of these.
-fn client_of(mut places: Vec<Place>, number: u64, options: &Options) -> Result<Arc<Client>> {
+fn client_of(mut places: Vec<Place>, sites: &Arc<dyn Sites>, number: u64, options: &Options) -> Result<Arc<Client>> {
     if places.is_empty() {
         return Err(Error::internal("a site without a home"));
     }
     let local = places.remove(0);
-    Ok(Client::of_homes(local, places, options.incarnation(number), options.patience))
+    Ok(Client::of_homes(local, places, Some(Arc::clone(sites)), options.incarnation(number), options.patience))
 }
 
 /// Marks a new store with the format, or checks that an old one has it.
@@ -326,14 +277,14 @@ fn check_sites(topology: &Topology, names: &[String], local: &str) -> Result<()>
 }
 
 /// Begins a database at these sites, all of which must be there.
-async fn begin(wanted: &Topology, sites: &dyn Sites, options: &Options) -> Result<Topology> {
+async fn begin(wanted: &Topology, sites: &Arc<dyn Sites>, options: &Options) -> Result<Topology> {
     let cluster = uuid::Uuid::from_u128(options.incarnation(4)).simple().to_string();
     let topology = Topology { cluster, ..wanted.clone() };
     let mut all = vec![];
     for site in &topology.sites {
         all.extend(places(&topology, &site.name, &sites.store(&site.name).await?, options)?);
     }
-    let mut txn = client_of(all, 3, options)?.begin(Mode::Interactive);
+    let mut txn = client_of(all, sites, 3, options)?.begin(Mode::Interactive);
     let homes = topology.homes();
     let reads = homes.iter().map(|home| HomeRead::point(*home, topology_key())).collect();
     for (home, found) in homes.iter().zip(txn.read(reads, ReadLimits::default()).await?) {

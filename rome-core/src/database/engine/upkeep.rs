@@ -9,7 +9,7 @@ use crate::catalog::keys::{all_garbage, garbage_key, whole_space};
 use crate::catalog::{IndexState, SchemaView, Table, TableId};
 use crate::database::ddl::{Ddl, PAGE_ROWS, PendingIndex, fill_page};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Commit, Guard, Key, KeyRange, Read, ReadLimits, Write};
+use crate::store::{Commit, Entry, Guard, Key, KeyRange, Read, ReadLimits, Write};
 use crate::topology::HomeNo;
 use crate::txn::Mode;
 use std::sync::Arc;
@@ -152,23 +152,23 @@ impl Engine {
     }
 
     async fn collect_garbage_at(&self, home: HomeNo) -> Result<()> {
-        let noted = self.read_plain(home, all_garbage(), usize::MAX).await?;
-        for note in noted {
-            let Some(space) = note.get(5..9).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes) else {
+        for note in self.entries_of(home, all_garbage(), usize::MAX).await? {
+            let Some(space) = note.key.get(5..9).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes) else {
                 continue;
             };
             let page = PAGE_KEYS.min(self.client.capabilities(home)?.max_writes);
             loop {
-                let keys = self.read_plain(home, whole_space(space), page).await?;
-                if keys.is_empty() {
+                let entries = self.entries_of(home, whole_space(space), page).await?;
+                if entries.is_empty() {
                     break;
                 }
-                let writes = keys.into_iter().map(Write::Delete).collect();
+                let writes = entries.into_iter().map(|entry| Write::Delete(entry.key)).collect();
                 self.client.commit(home, Commit { writes, ..Commit::default() }).await?;
             }
+            // As it was read: not over the mark of somebody who changes the catalog.
             let key = garbage_key(space);
             let commit = Commit {
-                guards: vec![Guard::Present(key.clone())],
+                guards: vec![Guard::Version { key: key.clone(), version: note.version }],
                 writes: vec![Write::Delete(key)],
                 ..Commit::default()
             };
@@ -180,15 +180,16 @@ impl Engine {
     /// The last key of a range, if it has any.
     async fn last_key(&self, home: HomeNo, range: &KeyRange) -> Result<Option<Key>> {
         let last = Read::Range { range: range.clone(), limit: Some(1), reverse: true };
-        Ok(self.keys_of(home, last).await?.pop())
+        Ok(self.entries_by(home, last).await?.pop().map(|entry| entry.key))
     }
 
-    async fn read_plain(&self, home: HomeNo, range: KeyRange, limit: usize) -> Result<Vec<Key>> {
-        self.keys_of(home, Read::Range { range, limit: Some(limit.min(100_000)), reverse: false }).await
+    async fn entries_of(&self, home: HomeNo, range: KeyRange, limit: usize) -> Result<Vec<Entry>> {
+        let read = Read::Range { range, limit: Some(limit.min(100_000)), reverse: false };
+        self.entries_by(home, read).await
     }
 
-    async fn keys_of(&self, home: HomeNo, read: Read) -> Result<Vec<Key>> {
+    async fn entries_by(&self, home: HomeNo, read: Read) -> Result<Vec<Entry>> {
         let results = self.client.read(home, vec![read], ReadLimits::default()).await?;
-        Ok(results.into_iter().flat_map(|result| result.entries).map(|entry| entry.key).collect())
+        Ok(results.into_iter().flat_map(|result| result.entries).collect())
     }
 }

@@ -25,9 +25,9 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
     for row in &rows {
         check_row(table, row, &insert.checks, cx).await?;
     }
-    let mut claims = Vec::with_capacity(rows.len());
+    let mut keys = Vec::with_capacity(rows.len());
     for row in &rows {
-        claims.push(unique_keys(table, row)?);
+        keys.push(unique_keys(table, row)?);
     }
     let mut parents = Parents::default();
     for row in &rows {
@@ -40,14 +40,14 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
         let parent_reads = reads.len();
         // A unique index's entry is followed to its row, which DO UPDATE needs.
         let follow = insert.on_conflict.as_ref().is_some_and(|conflict| conflict.update.is_some());
-        let keys: Vec<&UniqueKey> = claims.iter().flatten().filter(|claim| claim.kind != KeyKind::Behind).collect();
-        reads.extend(keys.iter().map(|claim| claim_read(claim, follow)));
+        let telling: Vec<&UniqueKey> = keys.iter().flatten().filter(|key| key.kind != KeyKind::Behind).collect();
+        reads.extend(telling.iter().map(|key| key_read(key, follow)));
         let mut found = cx.txn.read(reads, ReadLimits::default()).await?;
-        let claimed = found.split_off(parent_reads);
+        let answers = found.split_off(parent_reads);
         parents.found(found);
-        for (claim, result) in keys.into_iter().zip(claimed) {
+        for (key, result) in telling.into_iter().zip(answers) {
             if let Some(entry) = result.entries.into_iter().next() {
-                existing.insert(claim.at.clone(), (entry, claim.kind));
+                existing.insert(key.at.clone(), (entry, key.kind));
             }
         }
         if follow {
@@ -55,13 +55,13 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
         }
     }
     let mut result = ChangeResult::default();
-    let mut work = Inserting { insert, reads_first, existing, claimed: HashSet::new(), touched: HashSet::new() };
+    let mut work = Inserting { insert, reads_first, existing, taken: HashSet::new(), touched: HashSet::new() };
     let mut updates = Vec::new();
     let mut parents_of_inserted = Parents::default();
-    for (row, claims) in rows.into_iter().zip(&claims) {
-        match work.conflict(&row, claims)? {
+    for (row, keys) in rows.into_iter().zip(&keys) {
+        match work.conflict(&row, keys)? {
             None => {
-                work.insert(&row, claims, cx)?;
+                work.insert(&row, keys, cx)?;
                 if insert.on_conflict.is_some() {
                     parents_of_inserted.of_row(table, &row, None, cx)?;
                 }
@@ -88,10 +88,10 @@ pub(super) async fn run(insert: &Insert, cx: &mut ExecContext<'_>) -> Result<Cha
     Ok(result)
 }
 
-fn claim_read(claim: &UniqueKey, follow: bool) -> HomeRead {
-    let key = &claim.at.key;
-    let read = match claim.target {
-        ConflictTarget::Index(_) if follow && claim.kind == KeyKind::Itself => {
+fn key_read(unique: &UniqueKey, follow: bool) -> HomeRead {
+    let key = &unique.at.key;
+    let read = match unique.target {
+        ConflictTarget::Index(_) if follow && unique.kind == KeyKind::Itself => {
             let mut to = key.to_vec();
             to.push(0);
             let range = KeyRange { from: key.clone(), to: to.into() };
@@ -99,7 +99,7 @@ fn claim_read(claim: &UniqueKey, follow: bool) -> HomeRead {
         }
         _ => Read::Point(key.clone()),
     };
-    HomeRead { home: claim.at.home, read }
+    HomeRead { home: unique.at.home, read }
 }
 
 /// Gives claims the rows that they speak of.
@@ -168,10 +168,10 @@ fn generated_always(column: &str) -> Error {
 struct Inserting<'a> {
     insert: &'a Insert,
     reads_first: bool,
-    /// Claimed keys that exist, as read before the statement wrote anything.
+    /// Keys that exist, as read before the statement wrote anything.
     existing: HashMap<Located, (Entry, KeyKind)>,
-    /// Keys that earlier rows of the statement claimed.
-    claimed: HashSet<Located>,
+    /// Keys that earlier rows of the statement have taken.
+    taken: HashSet<Located>,
     /// Rows that ON CONFLICT has updated.
     touched: HashSet<Located>,
 }
@@ -179,16 +179,16 @@ struct Inserting<'a> {
 impl Inserting<'_> {
     /// The existing entry that a row conflicts with, if ON CONFLICT is to deal with it; an error if not. What ON CONFLICT deals with is not
     /// inserted, so its other keys may be taken.
-    fn conflict(&self, row: &[Value], claims: &[UniqueKey]) -> Result<Option<Entry>> {
+    fn conflict(&self, row: &[Value], keys: &[UniqueKey]) -> Result<Option<Entry>> {
         let table = &self.insert.table;
         let target = self.insert.on_conflict.as_ref().map(|conflict| conflict.target);
         let mut arbitrated = None;
         let mut violated = None;
-        for claim in claims {
-            let by_this_statement = self.claimed.contains(&claim.at);
-            let Some(entry) = self.existing.get(&claim.at).map(|(entry, _)| entry).cloned().or_else(|| {
+        for key in keys {
+            let by_this_statement = self.taken.contains(&key.at);
+            let Some(entry) = self.existing.get(&key.at).map(|(entry, _)| entry).cloned().or_else(|| {
                 by_this_statement.then(|| Entry {
-                    key: claim.at.key.clone(),
+                    key: key.at.key.clone(),
                     version: 0,
                     value: Bytes::new(),
                     target: None,
@@ -197,14 +197,14 @@ impl Inserting<'_> {
                 continue;
             };
             match target {
-                Some(target) if target.is_none_or(|target| target == claim.target) => {
+                Some(target) if target.is_none_or(|target| target == key.target) => {
                     let updates = self.insert.on_conflict.as_ref().is_some_and(|conflict| conflict.update.is_some());
                     if by_this_statement && updates {
                         return Err(affected_twice());
                     }
                     arbitrated = Some(entry);
                 }
-                _ => violated = violated.or(Some(claim.target)),
+                _ => violated = violated.or(Some(key.target)),
             }
         }
         match (arbitrated, violated) {
@@ -213,15 +213,15 @@ impl Inserting<'_> {
         }
     }
 
-    fn insert(&mut self, row: &[Value], claims: &[UniqueKey], cx: &mut ExecContext<'_>) -> Result<()> {
+    fn insert(&mut self, row: &[Value], keys: &[UniqueKey], cx: &mut ExecContext<'_>) -> Result<()> {
         let table = &self.insert.table;
-        for claim in claims {
-            if !self.reads_first || claim.kind == KeyKind::Behind {
-                let Located { home, key } = claim.at.clone();
-                let failure = unique_violation(table, claim.target, row).with_contended(key.clone());
-                cx.txn.expect(home, Guard::Absent(key), failure)?;
+        for key in keys {
+            if !self.reads_first || key.kind == KeyKind::Behind {
+                let Located { home, key: at } = key.at.clone();
+                let failure = unique_violation(table, key.target, row).with_contended(at.clone());
+                cx.txn.expect(home, Guard::Absent(at), failure)?;
             }
-            self.claimed.insert(claim.at.clone());
+            self.taken.insert(key.at.clone());
         }
         insert_row(cx.txn, table, row)
     }

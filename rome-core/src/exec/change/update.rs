@@ -56,41 +56,41 @@ pub(super) async fn apply_updates(
 ) -> Result<()> {
     // Keys that the statement gives up may be taken by other rows of it.
     let mut given_up: HashSet<Located> = HashSet::new();
-    let mut claims: Vec<(Located, ConflictTarget, usize)> = Vec::new();
+    let mut keys: Vec<(Located, ConflictTarget, usize)> = Vec::new();
     let mut parents = Parents::default();
     for (at, change) in changes.iter().enumerate() {
-        let old: HashSet<Located> = unique_keys(table, &change.old)?.into_iter().map(|claim| claim.at).collect();
+        let old: HashSet<Located> = unique_keys(table, &change.old)?.into_iter().map(|key| key.at).collect();
         let new = unique_keys(table, &change.new)?;
-        let kept: HashSet<Located> = new.iter().map(|claim| claim.at.clone()).collect();
-        let taken = new.into_iter().filter(|claim| !old.contains(&claim.at));
-        claims.extend(taken.map(|claim| (claim.at, claim.target, at)));
+        let kept: HashSet<Located> = new.iter().map(|key| key.at.clone()).collect();
+        let taken = new.into_iter().filter(|key| !old.contains(&key.at));
+        keys.extend(taken.map(|key| (key.at, key.target, at)));
         given_up.extend(old.into_iter().filter(|key| !kept.contains(key)));
         parents.of_row(table, &change.new, Some(&change.old), cx)?;
     }
     let violation = |target: ConflictTarget, at: usize| {
         unique_violation(table, target, changes.get(at).map_or(&[], |change| &change.new))
     };
-    let mut claimed = HashSet::new();
-    for (key, target, at) in &claims {
-        if !claimed.insert(key.clone()) {
+    let mut taken = HashSet::new();
+    for (key, target, at) in &keys {
+        if !taken.insert(key.clone()) {
             return Err(violation(*target, *at));
         }
     }
-    claims.retain(|(key, ..)| !given_up.contains(key));
-    if cx.txn.checks_early() && !(claims.is_empty() && parents.is_empty()) {
+    keys.retain(|(key, ..)| !given_up.contains(key));
+    if cx.txn.checks_early() && !(keys.is_empty() && parents.is_empty()) {
         let mut reads = parents.reads();
         let parent_reads = reads.len();
-        reads.extend(claims.iter().map(|(claim, ..)| HomeRead::point(claim.home, claim.key.clone())));
+        reads.extend(keys.iter().map(|(key, ..)| HomeRead::point(key.home, key.key.clone())));
         let mut found = cx.txn.read(reads, ReadLimits::default()).await?;
         let taken = found.split_off(parent_reads);
         parents.found(found);
-        for ((_, target, at), result) in claims.iter().zip(taken) {
+        for ((_, target, at), result) in keys.iter().zip(taken) {
             if !result.entries.is_empty() {
                 return Err(violation(*target, *at));
             }
         }
     } else {
-        for (Located { home, key }, target, at) in &claims {
+        for (Located { home, key }, target, at) in &keys {
             let failure = violation(*target, *at).with_contended(key.clone());
             cx.txn.expect(*home, Guard::Absent(key.clone()), failure)?;
         }
