@@ -5,24 +5,15 @@ mod support;
 
 use futures::StreamExt;
 use redis::Cmd;
-use rome_core::store::{Capabilities, Commit, CommitOutcome, Durability, HomeId, ReadOutcome, ReadRequest};
-use rome_core::store::{Store, StoreError, Version, WatchEvent, WatchStream};
-use rome_redis::{RedisOptions, RedisStore};
+use rome_core::store::{Durability, HomeId, ReadRequest, Store, StoreError, WatchEvent};
+use rome_redis::RedisStore;
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use support::cluster::Cluster;
+use support::hosted::Hosted;
 use support::load::{Load, STREAM, counter, read};
-use support::raw;
-
-fn hasty() -> RedisOptions {
-    RedisOptions {
-        call_timeout: Duration::from_millis(1500),
-        attempt_timeout: Duration::from_millis(500),
-        ..RedisOptions::default()
-    }
-}
+use support::{hasty, raw};
 
 /// The slot of a home, as a server says.
 async fn slot(cluster: &Cluster, home: &HomeId) -> u16 {
@@ -133,42 +124,6 @@ async fn a_cluster_without_a_part_says_so_for_that_part_only() {
     assert_eq!(read(&store, &here, counter()).await, 0);
 }
 
-/// A store that keeps its cluster alive.
-struct Hosted {
-    store: RedisStore,
-    _cluster: Arc<Cluster>,
-}
-
-impl fmt::Debug for Hosted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.store.fmt(f)
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Hosted {
-    fn capabilities(&self) -> &Capabilities {
-        self.store.capabilities()
-    }
-
-    async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
-        self.store.read(home, request).await
-    }
-
-    async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
-        self.store.commit(home, commit).await
-    }
-
-    async fn watch(
-        &self,
-        home: &HomeId,
-        stream: bytes::Bytes,
-        after: Option<Version>,
-    ) -> Result<WatchStream, StoreError> {
-        self.store.watch(home, stream, after).await
-    }
-}
-
 /// The cluster of the conformance suite, shared by the cases that run at the same time; each has a namespace of its own.
 static SHARED: tokio::sync::Mutex<Weak<Cluster>> = tokio::sync::Mutex::const_new(Weak::new());
 
@@ -180,7 +135,7 @@ async fn store() -> Arc<dyn Store> {
     };
     *shared = Arc::downgrade(&cluster);
     let url = format!("{}?namespace=test-{:x}", cluster.url(), rand::random::<u64>());
-    Arc::new(Hosted { store: RedisStore::connect(&url).await.unwrap(), _cluster: cluster })
+    Arc::new(Hosted { store: RedisStore::connect(&url).await.unwrap(), servers: cluster })
 }
 
 mod conformance {

@@ -3,50 +3,14 @@
 
 mod support;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use rome_core::store::{
-    Capabilities, Commit, CommitOutcome, HomeId, ReadOutcome, ReadRequest, Store, StoreError, Version, WatchStream,
-};
-use rome_redis::RedisStore;
-use std::fmt;
+use rome_core::store::Store;
 use std::sync::Arc;
 use support::Place;
-
-/// A store that keeps its server alive.
-struct Hosted {
-    store: RedisStore,
-    _place: Place,
-}
-
-impl fmt::Debug for Hosted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.store.fmt(f)
-    }
-}
-
-#[async_trait]
-impl Store for Hosted {
-    fn capabilities(&self) -> &Capabilities {
-        self.store.capabilities()
-    }
-
-    async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
-        self.store.read(home, request).await
-    }
-
-    async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
-        self.store.commit(home, commit).await
-    }
-
-    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
-        self.store.watch(home, stream, after).await
-    }
-}
+use support::hosted::Hosted;
 
 async fn store() -> Arc<dyn Store> {
     let place = Place::new().await;
-    Arc::new(Hosted { store: place.store().await, _place: place })
+    Arc::new(Hosted { store: place.store().await, servers: place })
 }
 
 mod cases {

@@ -6,14 +6,13 @@ mod support;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::join_all;
-use redis::Cmd;
 use rome_core::store::{
     Commit, CommitOutcome, HomeId, LaneTicket, Read, ReadOutcome, ReadRequest, Store, StoreError, Write,
 };
 use rome_redis::{RedisOptions, RedisStore};
 use std::time::{Duration, Instant};
 use support::proxy::{Mode, Proxy};
-use support::{Server, raw};
+use support::{Server, kill_connections};
 
 const COMMITTED: CommitOutcome = CommitOutcome::Committed { version: 1 };
 
@@ -207,15 +206,7 @@ async fn killed_connections_lose_and_repeat_no_increment() {
             store.commit(&home(), Commit { ticket, ..increment(None) }).await.unwrap();
         }
     };
-    let killer = async {
-        let mut raw = raw(&server.url()).await;
-        for _ in 0..20 {
-            let mut kill = Cmd::new();
-            kill.arg("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
-            let _: u64 = kill.query_async(&mut raw).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
+    let killer = kill_connections(&server, Duration::from_millis(5));
     tokio::join!(join_all((0..WORKERS).map(worker)), killer);
     assert_eq!(count(&store).await.unwrap(), u64::try_from(WORKERS).unwrap() * COMMITS);
 }

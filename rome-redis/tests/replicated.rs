@@ -12,7 +12,7 @@ use rome_core::store::{
 };
 use rome_redis::{RedisOptions, RedisStore};
 use std::time::Duration;
-use support::{Server, raw};
+use support::{Server, kill_connections, raw};
 
 fn home() -> HomeId {
     HomeId::new("h")
@@ -127,15 +127,7 @@ async fn killed_connections_lose_and_repeat_no_commit() {
             store.commit(&home(), increment(Some((client, sequence)))).await.unwrap();
         }
     };
-    let killer = async {
-        let mut raw = raw(&server.url()).await;
-        for _ in 0..20 {
-            let mut kill = Cmd::new();
-            kill.arg("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
-            let _: u64 = kill.query_async(&mut raw).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
+    let killer = kill_connections(&server, Duration::from_millis(10));
     tokio::join!(join_all((0..8).map(worker)), killer);
     assert_eq!((count(&store).await, count_at(&replica).await), (800, 800));
 }

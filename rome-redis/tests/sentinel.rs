@@ -4,19 +4,10 @@
 mod support;
 
 use rome_core::store::{Durability, HomeId, Store, StoreError};
-use rome_redis::{RedisOptions, RedisStore};
-use std::time::Duration;
-use support::Server;
+use rome_redis::RedisStore;
 use support::load::{Load, counter, read};
 use support::sentinel::Watched;
-
-fn hasty() -> RedisOptions {
-    RedisOptions {
-        call_timeout: Duration::from_millis(1500),
-        attempt_timeout: Duration::from_millis(500),
-        ..RedisOptions::default()
-    }
-}
+use support::{Server, hasty};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_primary_loses_no_acknowledged_commit() {

@@ -1,12 +1,13 @@
 //! Redis servers for tests: the one that `ROME_TEST_REDIS_URL` names, or one of a test's own.
 
 pub mod cluster;
+pub mod hosted;
 pub mod load;
 pub mod proxy;
 pub mod sentinel;
 
 use redis::aio::MultiplexedConnection;
-use rome_redis::RedisStore;
+use rome_redis::{RedisOptions, RedisStore};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +15,26 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Options with which a store gives up soon, but not before servers have changed places.
+pub fn hasty() -> RedisOptions {
+    RedisOptions {
+        call_timeout: Duration::from_millis(1500),
+        attempt_timeout: Duration::from_millis(500),
+        ..RedisOptions::default()
+    }
+}
+
+/// Kills all other connections of a server, twenty times.
+pub async fn kill_connections(server: &Server, pause: Duration) {
+    let mut raw = raw(&server.url()).await;
+    for _ in 0..20 {
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
+        let _: u64 = kill.query_async(&mut raw).await.unwrap();
+        tokio::time::sleep(pause).await;
+    }
+}
 
 /// A server that belongs to a test. Killed and removed when dropped.
 pub struct Server {
