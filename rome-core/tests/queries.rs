@@ -70,6 +70,7 @@ fn table(id: u32, name: &str, columns: &[(&str, DataType)], indexes: Vec<Index>)
         stamp: 0,
         placement: Placement::First,
         claims: None,
+        changes: false,
         authorities: vec![],
         homes: Homes::default(),
     })

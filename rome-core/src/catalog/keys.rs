@@ -15,7 +15,7 @@
 
 use super::{ColumnId, TableId};
 use crate::store::{Key, KeyRange};
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// The space of the catalog.
 pub const CATALOG_SPACE: u32 = 1;
@@ -88,6 +88,11 @@ pub fn garbage_key(space: u32) -> Key {
 /// All dropped spaces.
 pub fn all_garbage() -> KeyRange {
     KeyRange::prefix(&key(b'g', &[]))
+}
+
+/// The stream that tells of the changes of a table's rows and of its description.
+pub fn table_stream(table: TableId) -> Bytes {
+    Bytes::copy_from_slice(&table.0.to_be_bytes())
 }
 
 /// Everything in a space.

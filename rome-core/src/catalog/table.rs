@@ -1,10 +1,12 @@
 //! The description of one table, as it is kept in the store (JSON) and used by every stage above.
 
+use super::keys;
 use super::placement::{Homes, Placement};
 use crate::encoding::KeyColumn;
 use crate::store::{Epoch, Version};
 use crate::topology::HomeNo;
 use crate::value::{DataType, Value};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// What a table's description was read at. Versions say something within one epoch only.
@@ -46,6 +48,9 @@ pub struct Table {
     /// The homes that keep claims on keys that name none themselves; never changed.
     #[serde(default)]
     pub authorities: Vec<HomeNo>,
+    /// Whether every change of a row is told in a stream of its home, for those who watch the table.
+    #[serde(default)]
+    pub changes: bool,
     /// The homes that `placement` means; not stored.
     #[serde(skip)]
     pub homes: Homes,
@@ -183,6 +188,11 @@ pub enum ReferentialAction {
 }
 
 impl Table {
+    /// The stream, the same at each of its homes, that tells of every change of its rows, if one does.
+    pub fn stream(&self) -> Option<Bytes> {
+        self.changes.then(|| keys::table_stream(self.id))
+    }
+
     /// Whether any unique key has claims.
     pub fn claims_anything(&self) -> bool {
         self.claims.is_some() || self.indexes.iter().any(|index| index.claims.is_some())

@@ -11,12 +11,14 @@ mod from_value;
 mod retry;
 mod row;
 mod statement;
+mod watch;
 
 pub use crate::topology::{FixedSites, Sites};
 pub use engine::{Options, RomeDatabase};
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};
 pub use statement::{Dialect, IntoStatement, QueryStatement, SchemaStatement, Statement};
+pub use watch::{RowChange, Watch, WatchCursor, WatchItem};
 
 use crate::error::{Error, Result, SqlState};
 use crate::value::Value;
@@ -78,6 +80,8 @@ pub struct Features {
     pub nulls_first_last: bool,
     /// DDL takes part in transactions
     pub transactional_ddl: bool,
+    /// [`Database::watch`]
+    pub watch: bool,
 }
 
 /// Runs single statements: a database (each statement its own transaction) or an open transaction.
@@ -101,6 +105,19 @@ pub trait Executor: Send + Sync {
 pub trait Database: Executor + 'static {
     /// Begins a transaction.
     async fn begin_with(&self, options: TransactionOptions) -> Result<Box<dyn Transaction>>;
+
+    /// Watches a query: tells its rows, then every change of them as it is committed. The query must be one of the rows of one table
+    /// (`SELECT columns FROM table WHERE condition`). With a cursor it goes on where an earlier watch has told it, without the rows; where that is no
+    /// longer possible it begins with [`WatchItem::Reset`] and the rows. Errors of the query are the stream's first item.
+    ///
+    /// A table begins to tell of its changes when it is watched for the first time, or by `CREATE TABLE ... WITH (changes = true)`.
+    ///
+    /// # Errors
+    /// 0A000 where the database or the query can't be watched.
+    async fn watch(&self, statement: Statement, from: Option<WatchCursor>) -> Result<Watch> {
+        let _ = (statement, from);
+        Err(Error::unsupported("watching a query on this database").with_hint("Ask again from time to time."))
+    }
 
     /// How [`DatabaseExt::transaction`] retries, and where retries queue.
     fn retry_policy(&self) -> &RetryPolicy;

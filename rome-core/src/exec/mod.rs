@@ -8,6 +8,7 @@ pub mod eval;
 pub mod expr;
 pub mod functions;
 pub mod keys;
+pub mod matching;
 pub mod node;
 pub mod operators;
 

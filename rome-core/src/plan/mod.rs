@@ -14,9 +14,11 @@ mod reach;
 mod relation;
 mod resolve;
 mod subquery;
+mod watch;
 
 pub use explain::{explain_change, explain_query};
 pub use reach::StoreTraits;
+pub use watch::{WatchPlan, plan_watch};
 
 use crate::error::{Error, Result};
 use crate::exec::RowRules;

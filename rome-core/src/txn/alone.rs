@@ -1,5 +1,6 @@
 //! The commit of a transaction that concerns one home alone: one round trip, past the marks of others.
 
+use super::changes::Streams;
 use super::client::{Client, Link};
 use super::held::{KnownRanges, Met, guards_against_marks};
 use super::marks::write_mark;
@@ -15,16 +16,16 @@ const ATTEMPTS: usize = 100;
 ///
 /// # Errors
 /// As [`super::Txn::commit`].
-pub(super) async fn commit_alone(client: &Client, part: &Part, repeated: &mut u64) -> Result<()> {
+pub(super) async fn commit_alone(client: &Client, part: &Part, streams: &Streams, repeated: &mut u64) -> Result<()> {
     let link = &part.link;
     let limit = link.store().capabilities().max_guards;
     let mut relied = part.guards.of_commit(part.newest, part.most_guards());
     if relied.guards.len() > limit {
         return Err(too_many_guards(relied.guards.len(), limit));
     }
-    let (guards, writes) = (relied.take(), part.writes.to_writes());
+    let (guards, writes, changes) = (relied.take(), part.writes.to_writes(), part.events(streams)?);
     if !client.is_spread() {
-        let commit = Commit { guards, writes, epoch: part.epoch, ..Commit::default() };
+        let commit = Commit { guards, writes, changes, epoch: part.epoch, ticket: None };
         return match link.commit(commit).await? {
             CommitOutcome::Committed { .. } => Ok(()),
             CommitOutcome::Conflict { guard } => Err(relied.failure(guard)),
@@ -41,7 +42,8 @@ pub(super) async fn commit_alone(client: &Client, part: &Part, repeated: &mut u6
         }
         let mut all = guards.clone();
         all.extend(against.iter().map(|(guard, _)| guard.clone()));
-        let commit = Commit { guards: all, writes: writes.clone(), epoch: part.epoch, ..Commit::default() };
+        let (writes, changes) = (writes.clone(), changes.clone());
+        let commit = Commit { guards: all, writes, changes, epoch: part.epoch, ticket: None };
         let failed = match link.commit(commit).await? {
             CommitOutcome::Committed { .. } => return Ok(()),
             CommitOutcome::Conflict { guard } => guard,

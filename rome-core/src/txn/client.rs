@@ -8,9 +8,10 @@ use crate::catalog::{SchemaVersion, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
     Capabilities, Commit, CommitOutcome, Epoch, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse,
-    ReadResult, Store, StoreError,
+    ReadResult, Store, StoreError, Version, WatchStream,
 };
 use crate::topology::{HomeNo, Sites};
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -330,6 +331,28 @@ impl Client {
                 Some((_, txn)) => self.settle(link, txn).await?,
             }
         }
+    }
+
+    /// Events of a change stream of a home above a version of this epoch, in commit order. Ends with [`StoreError::Compacted`] or
+    /// [`StoreError::EpochChanged`] where some may be missing.
+    ///
+    /// # Errors
+    /// The store's; [`StoreError::Unavailable`] where the home has not been reached yet.
+    pub async fn watch(
+        &self,
+        home: HomeNo,
+        stream: Bytes,
+        epoch: Epoch,
+        after: Version,
+    ) -> Result<WatchStream, StoreError> {
+        let link = self.link(home).map_err(|error| StoreError::Unavailable {
+            address: self.sites.read().get(&home).map(|site| site.to_string()).unwrap_or_default(),
+            reason: error.message().to_owned(),
+        })?;
+        let events = link.store().watch(link.home(), stream, Some(after)).await?;
+        // A stream ends where its home begins an epoch: asked after it began, the home can't be in a later one unnoticed.
+        link.store().read(link.home(), ReadRequest { epoch: Some(epoch), ..ReadRequest::default() }).await?;
+        Ok(events)
     }
 
     /// Commits at a home outside of any transaction: for keys that no transaction relies on or marks.

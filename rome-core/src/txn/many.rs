@@ -2,15 +2,17 @@
 
 use super::alone::{entries, out_of_bounds, passes_in_the_end, too_many_guards};
 use super::buffer::Pending;
+use super::changes::Streams;
 use super::client::{Client, Link};
 use super::guards::Guards;
 use super::held::{KnownRanges, Met, guards_against_marks, marks_for};
 use super::lanes::Lane;
 use super::marks::{Blob, Participant, Record, WriteMark, encode, encode_write_mark, promise_key, record_key};
 use super::part::{Part, Remember};
-use super::perform::{Content, DistributedTxn};
+use super::perform::{Content, DistributedTxn, Written};
 use super::protocol::{Coordinator, Decision, Found, Promise, Recovery, Reply, Request, RequestKind, Step};
 use crate::error::{Error, Result, SqlState};
+use crate::store::rules;
 use crate::store::{Commit, CommitOutcome, Durability, Entry, Guard, Key, Read, ReadLimits, StoreError, Write};
 use futures::StreamExt;
 use futures::future::{BoxFuture, try_join_all};
@@ -61,7 +63,7 @@ struct Sent {
 ///
 /// # Errors
 /// As [`super::Txn::commit`].
-pub(super) async fn commit_many(client: &Arc<Client>, mut parts: Vec<Part>) -> Result<()> {
+pub(super) async fn commit_many(client: &Arc<Client>, mut parts: Vec<Part>, streams: &Streams) -> Result<()> {
     learn_old_values(client, &mut parts).await?;
     // The record is kept at the local home, or where something is written.
     let local = client.local();
@@ -78,7 +80,7 @@ pub(super) async fn commit_many(client: &Arc<Client>, mut parts: Vec<Part>) -> R
     let mut homes = DistributedTxn::new(client, client.new_transaction(), participants).await?;
     let mut asked = Vec::with_capacity(parts.len());
     for (number, part) in parts.into_iter().enumerate() {
-        let (content, prepare) = prepared(part, number, &homes)?;
+        let (content, prepare) = prepared(part, number, &homes, streams)?;
         if let Some(slot) = homes.contents.get_mut(number) {
             *slot = Some(content);
         }
@@ -142,7 +144,7 @@ async fn learn_old_values(client: &Client, parts: &mut [Part]) -> Result<()> {
 }
 
 /// What a home is to prepare, as its commit.
-fn prepared(part: Part, number: usize, homes: &DistributedTxn) -> Result<(Content, Asked)> {
+fn prepared(part: Part, number: usize, homes: &DistributedTxn, streams: &Streams) -> Result<(Content, Asked)> {
     let txn = homes.txn;
     let capabilities = part.link.store().capabilities();
     let absent = part.guards.absent();
@@ -153,12 +155,15 @@ fn prepared(part: Part, number: usize, homes: &DistributedTxn) -> Result<(Conten
         let old = part.old_value(key, &absent).ok_or_else(|| Error::internal("what a key held was not learnt"))?;
         let mark = WriteMark { txn, old: old.clone().map(Blob), new: new.clone().map(Blob) };
         writes.push(Write::Put(key.clone(), encode_write_mark(&mark)?));
-        content.written.push((key.clone(), old, new.clone()));
+        let stream = streams.of(key).cloned();
+        content.written.push(Written { key: key.clone(), old, new: new.clone(), stream });
     }
     let room = (capabilities.max_writes / 2).saturating_sub(part.writes.len()).max(1);
-    let kept = content.written.iter().map(|(key, old, new)| (key, old.is_some() && new.is_some()));
+    let kept = content.written.iter().map(|Written { key, old, new, .. }| (key, old.is_some() && new.is_some()));
     let marks = marks_for(txn, part.guards.holds(room).into_iter(), kept)?;
     content.marks = marks.iter().map(|write| write.key().clone()).collect();
+    // What is prepared must be possible to end.
+    rules::check_commit(&content.end(txn, Decision::Committed)?, capabilities)?;
     writes.extend(marks);
     writes.push(Write::Put(promise_key(txn), encode(&content.promise(&homes.participants))?));
     if number == 0 {
@@ -181,7 +186,7 @@ fn prepared(part: Part, number: usize, homes: &DistributedTxn) -> Result<(Conten
     guards.extend(against_guards);
     let ticket = homes.participants.get(number).map(Participant::ticket);
     let commit = Commit { guards, writes, ticket, epoch: part.epoch, ..Commit::default() };
-    let written = content.written.iter().map(|(key, ..)| key.clone()).collect();
+    let written = content.written.iter().map(|written| written.key.clone()).collect();
     Ok((content, Asked { link: part.link, commit, relied, expected, against, written }))
 }
 

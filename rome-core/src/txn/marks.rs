@@ -98,6 +98,8 @@ pub(super) struct Promise {
     pub(super) written: Vec<Blob>,
     /// Keys in [`MARKS_SPACE`].
     pub(super) marks: Vec<Blob>,
+    /// Streams with the positions in `written` of the keys that they tell of.
+    pub(super) streams: Vec<(Blob, Vec<u32>)>,
 }
 
 /// Whether a transaction takes effect.

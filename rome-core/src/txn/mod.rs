@@ -27,6 +27,7 @@
 
 mod alone;
 mod buffer;
+mod changes;
 mod client;
 mod guards;
 mod held;
@@ -40,6 +41,7 @@ pub mod protocol;
 mod settle;
 mod transaction;
 
+pub use changes::{KeyChange, decode_event};
 pub use client::{Client, Mode, Patience, Place};
 pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId, value_or_intent};
 pub use settle::Sweep;

@@ -1,6 +1,7 @@
 //! What a transaction does at one home.
 
-use super::buffer::WriteBuffer;
+use super::buffer::{Pending, WriteBuffer};
+use super::changes::{Streams, events};
 use super::client::{Client, Link};
 use super::guards::{GuardList, Guards};
 use super::marks::write_mark;
@@ -8,7 +9,7 @@ use super::overlay::{covered_range, overlay_range};
 use crate::catalog::{SchemaVersion, TableId};
 use crate::error::{Error, Result};
 use crate::store::{
-    Entry, Epoch, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, Version,
+    Change, Entry, Epoch, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, Version,
 };
 use crate::topology::HomeNo;
 use bytes::Bytes;
@@ -298,6 +299,27 @@ impl Part {
             None if absent.contains(key) => Some(None),
             None => self.olds.get(key).cloned().map(Some),
         }
+    }
+
+    /// What streams tell of what this home writes. A key of which nothing is known was not there: whatever replaces something has said so.
+    pub(super) fn events(&self, streams: &Streams) -> Result<Vec<Change>> {
+        let told: Vec<(&Bytes, &Key, &Pending)> =
+            self.writes.all().filter_map(|(key, new)| Some((streams.of(key)?, key, new))).collect();
+        if told.is_empty() {
+            return Ok(vec![]);
+        }
+        let absent = self.guards.absent();
+        let olds: Vec<Option<Bytes>> = told.iter().map(|(_, key, _)| self.old_value(key, &absent).flatten()).collect();
+        events(
+            told.iter().zip(&olds).map(|((stream, key, new), old)| (Some(*stream), *key, old.as_ref(), new.as_ref())),
+        )
+    }
+
+    /// The epoch and the version of which all that was read at this home is true.
+    pub(super) fn as_of(&self) -> Option<(Epoch, Version)> {
+        let snapshots = self.link.store().capabilities().snapshots;
+        let version = if snapshots { self.snapshot? } else { self.snapshot.map(|_| self.newest)? };
+        Some((self.epoch?, version))
     }
 
     /// See [`super::Txn::delete`].

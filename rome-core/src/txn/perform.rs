@@ -1,5 +1,6 @@
 //! What [`super::protocol`] asks of homes, as commits and reads of their stores.
 
+use super::changes::events;
 use super::client::{Client, Link};
 use super::marks::write_mark;
 use super::marks::{Blob, Participant, Promise, Record, TxnId, decode, encode, never_key, promise_key, record_key};
@@ -8,36 +9,61 @@ use crate::error::{Error, Result, SqlState};
 use crate::store::{Commit, CommitOutcome, Entry, Guard, Key, Read, ReadLimits, StoreError, Version, Write};
 use bytes::Bytes;
 use futures::future::try_join_all;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+/// A key that a home has prepared, or is to prepare.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    pub(super) key: Key,
+    pub(super) old: Option<Bytes>,
+    pub(super) new: Option<Bytes>,
+    /// The stream that tells of it.
+    pub(super) stream: Option<Bytes>,
+}
 
 /// What a home has prepared, or is to prepare: keys with their old and new values, and keys of marks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
-    pub(super) written: Vec<(Key, Option<Bytes>, Option<Bytes>)>,
+    pub(super) written: Vec<Written>,
     pub(super) marks: Vec<Key>,
 }
 
 impl Content {
     /// What its promise says of it.
     pub(super) fn promise(&self, participants: &[Participant]) -> Promise {
+        let mut streams: BTreeMap<&Bytes, Vec<u32>> = BTreeMap::new();
+        for (at, written) in (0..).zip(&self.written) {
+            if let Some(stream) = &written.stream {
+                streams.entry(stream).or_default().push(at);
+            }
+        }
         Promise {
             participants: participants.to_vec(),
-            written: self.written.iter().map(|(key, ..)| Blob(key.clone())).collect(),
+            written: self.written.iter().map(|written| Blob(written.key.clone())).collect(),
             marks: self.marks.iter().cloned().map(Blob).collect(),
+            streams: streams.into_iter().map(|(stream, written)| (Blob(stream.clone()), written)).collect(),
         }
     }
 
-    /// The writes that end it: values in place of marks.
-    fn end(&self, txn: TxnId, decision: Decision) -> Vec<Write> {
-        let written = self.written.iter().map(|(key, old, new)| {
-            let value = if decision == Decision::Committed { new } else { old };
-            match value {
+    /// What ends it, without guards: values in place of marks, and the events that tell of them.
+    ///
+    /// # Errors
+    /// XX000 where an event can't be encoded.
+    pub(super) fn end(&self, txn: TxnId, decision: Decision) -> Result<Commit> {
+        let committed = decision == Decision::Committed;
+        let written =
+            self.written.iter().map(|Written { key, old, new, .. }| match if committed { new } else { old } {
                 Some(value) => Write::Put(key.clone(), value.clone()),
                 None => Write::Delete(key.clone()),
-            }
-        });
+            });
         let marks = self.marks.iter().cloned().chain([promise_key(txn)]).map(Write::Delete);
-        written.chain(marks).collect()
+        let told = self
+            .written
+            .iter()
+            .filter(|_| committed)
+            .map(|Written { key, old, new, stream }| (stream.as_ref(), key, old.as_ref(), new.as_ref()));
+        Ok(Commit { writes: written.chain(marks).collect(), changes: events(told)?, ..Commit::default() })
     }
 }
 
@@ -131,9 +157,9 @@ impl DistributedTxn {
             let key = record_key(self.txn);
             let decided = Record { committed: Some(decision == Decision::Committed), ..record };
             let Some(content) = self.content(0).await? else { continue };
-            let mut writes = content.end(self.txn, decision);
-            writes.push(Write::Put(key.clone(), encode(&decided)?));
-            let commit = Commit { guards: vec![Guard::Version { key, version }], writes, ..Commit::default() };
+            let mut commit = content.end(self.txn, decision)?;
+            commit.writes.push(Write::Put(key.clone(), encode(&decided)?));
+            commit.guards.push(Guard::Version { key, version });
             if let CommitOutcome::Committed { .. } = link.commit(commit).await? {
                 return Ok(Some(decision));
             }
@@ -144,8 +170,8 @@ impl DistributedTxn {
         let (link, _) = self.at(participant)?;
         loop {
             if let Some(content) = self.content(participant).await? {
-                let guards = vec![Guard::Present(promise_key(self.txn))];
-                let commit = Commit { guards, writes: content.end(self.txn, decision), ..Commit::default() };
+                let mut commit = content.end(self.txn, decision)?;
+                commit.guards.push(Guard::Present(promise_key(self.txn)));
                 if let CommitOutcome::Committed { .. } = link.commit(commit).await? {
                     return Ok(());
                 }
@@ -187,10 +213,17 @@ impl DistributedTxn {
         let (link, _) = self.at(participant)?;
         let keys: Vec<Key> = promise.written.into_iter().map(|key| key.0).collect();
         let count = keys.len();
+        let mut streams: HashMap<Key, Bytes> = HashMap::new();
+        for (stream, written) in &promise.streams {
+            let keys = written.iter().filter_map(|at| keys.get(usize::try_from(*at).ok()?));
+            streams.extend(keys.map(|key| (key.clone(), stream.0.clone())));
+        }
         let mut content = Content { marks: promise.marks.into_iter().map(|key| key.0).collect(), ..Content::default() };
         for entry in points(link, keys).await? {
             if let Some(mark) = write_mark(&entry.value)?.filter(|mark| mark.txn == self.txn) {
-                content.written.push((entry.key, mark.old.map(|old| old.0), mark.new.map(|new| new.0)));
+                let (old, new) = (mark.old.map(|old| old.0), mark.new.map(|new| new.0));
+                let stream = streams.remove(&entry.key);
+                content.written.push(Written { key: entry.key, old, new, stream });
             }
         }
         if content.written.len() == count {

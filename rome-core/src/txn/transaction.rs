@@ -1,12 +1,13 @@
 //! One transaction: everything that execution reads or writes passes through here.
 
 use super::alone::commit_alone;
+use super::changes::Streams;
 use super::client::{Client, Mode};
 use super::many::commit_many;
 use super::part::{Part, Remember};
 use crate::catalog::{SchemaVersion, Table, TableId};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Guard, Key, Read, ReadLimits, ReadResult};
+use crate::store::{Epoch, Guard, Key, Read, ReadLimits, ReadResult, Version};
 use crate::topology::HomeNo;
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -55,6 +56,7 @@ pub struct Txn {
     /// Tables whose descriptions are relied upon: number, version at the local home, hash.
     tables: Vec<(TableId, SchemaVersion, u64)>,
     trips: RoundTrips,
+    streams: Streams,
     validate: bool,
     /// Savepoints exist: changes must be logged.
     logging: bool,
@@ -68,6 +70,7 @@ impl Txn {
             parts: vec![],
             tables: vec![],
             trips: RoundTrips::default(),
+            streams: Streams::default(),
             validate: false,
             logging: false,
         }
@@ -226,7 +229,7 @@ impl Txn {
     /// # Errors
     /// 42704 where there is no such home.
     pub fn replaces(&mut self, home: HomeNo, key: &Key, value: impl FnOnce() -> Bytes) -> Result<()> {
-        if self.client.is_spread() {
+        if self.client.is_spread() || self.streams.of(key).is_some() {
             let part = self.part(home)?;
             // What this transaction has written before is not what the store holds.
             if part.writes.get(key).is_none() {
@@ -234,6 +237,21 @@ impl Txn {
             }
         }
         Ok(())
+    }
+
+    /// Tells a change stream of everything that this transaction writes in a space. To be said before the first write there.
+    pub fn tell(&mut self, space: u32, stream: &Bytes) {
+        self.streams.add_space(space, stream);
+    }
+
+    /// Tells a change stream what this transaction writes to one key. To be said before it is written.
+    pub fn tell_key(&mut self, key: Key, stream: Bytes) {
+        self.streams.add_key(key, stream);
+    }
+
+    /// The epoch and the version of a home of which all that was read there is true; `None` where nothing was read.
+    pub fn as_of(&self, home: HomeNo) -> Option<(Epoch, Version)> {
+        self.existing(home)?.as_of()
     }
 
     /// Buffers a removal, of a key as [`Txn::put`] asks for.
@@ -366,8 +384,8 @@ impl Txn {
         }
         match self.parts.as_slice() {
             [] => {}
-            [part] => commit_alone(&self.client, part, &mut self.trips.blocked).await?,
-            _ => commit_many(&self.client, self.parts).await?,
+            [part] => commit_alone(&self.client, part, &self.streams, &mut self.trips.blocked).await?,
+            _ => commit_many(&self.client, self.parts, &self.streams).await?,
         }
         Ok(self.trips)
     }

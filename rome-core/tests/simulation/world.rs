@@ -320,6 +320,11 @@ impl World {
                 let at = key(PARENTS, id);
                 txn.expect(parent_home, Guard::Absent(at.clone()), error(SqlState::UNIQUE_VIOLATION))?;
                 txn.put(parent_home, at, Bytes::from_static(b"p"))?;
+                // With something at another home, over which the parent may be taken back.
+                let account = (id + 1) % KEYS;
+                let found =
+                    txn.read(vec![HomeRead::point(child_home, key(ACCOUNTS, account))], ReadLimits::default()).await?;
+                txn.put(child_home, key(ACCOUNTS, account), number(&found[0]).to_string().into())?;
             }
             (true, true) => {
                 let at = key(CHILDREN, id);

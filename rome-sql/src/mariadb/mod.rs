@@ -87,6 +87,7 @@ impl Server for MariaDb {
             intersect_except: true,
             nulls_first_last: false,
             transactional_ddl: false,
+            watch: false,
         }
     }
 

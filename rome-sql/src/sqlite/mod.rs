@@ -110,6 +110,7 @@ impl Server for SqliteFile {
             intersect_except: true,
             nulls_first_last: true,
             transactional_ddl: true,
+            watch: false,
         }
     }
 

@@ -70,6 +70,10 @@ macro_rules! portable_cases {
                 one, opt, structs, tuples_and_scalars, by_name_and_position, column_names, mismatches, streams,
                 stream_of_many_rows, stream_in_transaction, stream_dropped_early, affected_rows, malformed_text,
             }
+            watch {
+                rows_then_changes [watch], goes_on_at_a_cursor [watch], what_can_not_be_watched [watch], another_description [watch],
+                a_copy_is_whole_at_any_moment [watch],
+            }
         }
     };
 }
@@ -87,6 +91,7 @@ pub mod subquery;
 pub mod transaction;
 pub mod update;
 pub mod value;
+pub mod watch;
 
 pub(crate) use fixture::{cloud, state_of};
 pub(crate) use rome_core::database::{Database, DatabaseExt, Dialect, Queryable, TransactionOptions};

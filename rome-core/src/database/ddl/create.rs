@@ -29,6 +29,7 @@ impl Ddl<'_> {
             placement: Placement::First,
             claims: None,
             authorities: Vec::new(),
+            changes: false,
             homes: Homes::default(),
             columns: Vec::new(),
             next_column: 1,

@@ -53,6 +53,7 @@ impl Ddl<'_> {
                 self.forget_child(key.parent, table)?;
             }
         }
+        self.tell_watchers(table)?;
         self.delete(table_key(table.id))?;
         self.delete(schema_version_key(table.id))?;
         self.delete(name_key(&table.name))?;

@@ -131,6 +131,7 @@ impl Ddl<'_> {
         self.txn.use_table(&table)?;
         let json = serde_json::to_vec(&table).map_err(Error::internal)?;
         let stamp = stamp_of(&json, self.catalog.topology().epoch);
+        self.tell_watchers(&table)?;
         self.put(table_key(table.id), Bytes::from(json))?;
         self.put(schema_version_key(table.id), Bytes::copy_from_slice(&stamp.to_be_bytes()))?;
         let mut table = table;
@@ -138,6 +139,32 @@ impl Ddl<'_> {
         let table = Arc::new(table);
         Arc::make_mut(self.catalog).put(Arc::clone(&table));
         Ok(table)
+    }
+
+    /// Lets a table tell of its changes, or not.
+    pub(super) async fn set_changes(&mut self, id: TableId, on: bool) -> Result<()> {
+        self.rely_on_topology().await?;
+        let mut table = Table::clone(&*self.table_by_id(id)?);
+        if table.changes != on {
+            // Who watches it hears the end of it.
+            self.tell_watchers(&table)?;
+            table.changes = on;
+            self.save(table)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever watches the table hears of the change of its description, too. To be said before that is written.
+    fn tell_watchers(&mut self, table: &Table) -> Result<()> {
+        let Some(stream) = table.stream() else { return Ok(()) };
+        let key = schema_version_key(table.id);
+        self.txn.tell_key(key.clone(), stream);
+        if table.version.version > 0 {
+            for home in self.catalog.topology().homes() {
+                self.txn.replaces(home, &key, || Bytes::copy_from_slice(&table.stamp.to_be_bytes()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Claims the names of relations. Returns one that is taken.

@@ -6,6 +6,7 @@
 //! | `placement = 'by_site(column)'` | each at the site that the column names |
 //! | `placement = 'sharded'`, `'sharded(column, ...)'` | over the homes of the local site, by a hash of the columns, by default the primary key |
 //! | `colocate_with = 'parent'` | with the row of `parent` that a foreign key of the new table names |
+//! | `changes = true` | whose changes are told in a stream, for those who watch the table (a watch turns it on by itself) |
 //! | none | as `sharded` where the local site has several homes, else all at the local site |
 
 use super::columns::column_ids;
@@ -23,6 +24,7 @@ impl Ddl<'_> {
                 "placement" if placement.is_none() => placement = Some(self.placement(table, value)?),
                 "colocate_with" if placement.is_none() => placement = Some(self.beside(table, new, value)?),
                 "placement" | "colocate_with" => return Err(invalid("the placement is said twice".to_owned())),
+                "changes" => table.changes = switch(option, value)?,
                 _ => return Err(Error::unsupported(format!("the table option \"{option}\""))),
             }
         }
@@ -154,6 +156,18 @@ impl Ddl<'_> {
 fn invalid(message: String) -> Error {
     Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
         .with_hint("Placements are at(site), by_site(column) and sharded, as in WITH (placement = 'by_site(site)').")
+}
+
+/// An option that is on or off.
+fn switch(option: &str, value: &str) -> Result<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "on" | "yes" | "1" => Ok(true),
+        "false" | "off" | "no" | "0" => Ok(false),
+        _ => Err(Error::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("invalid value for boolean option \"{option}\": {value}"),
+        )),
+    }
 }
 
 /// Whether a key's rows lie where the key itself says: its uniqueness is checked there alone.

@@ -9,6 +9,7 @@
 //! | `numbers` | identity columns |
 //! | `sweeper` | ending what other clients have left behind |
 //! | `sites` | opening a database at several sites; sites that join and leave |
+//! | `watch` | the rows of a query, then their changes |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
 mod autocommit;
@@ -19,9 +20,10 @@ mod sites;
 mod statement;
 mod sweeper;
 mod upkeep;
+mod watch;
 
 use super::{Database, Executor, Features, QueryResult, RetryPolicy, RowStream, Statement, Transaction};
-use super::{Dialect, TransactionOptions};
+use super::{Dialect, TransactionOptions, Watch, WatchCursor};
 use crate::catalog::{Catalog, ColumnId, MAX_CATALOG_BYTES, TableId};
 use crate::error::Result;
 use crate::exec::ExecContext;
@@ -170,12 +172,17 @@ const FEATURES: Features = Features {
     intersect_except: true,
     nulls_first_last: true,
     transactional_ddl: true,
+    watch: true,
 };
 
 #[async_trait]
 impl Database for RomeDatabase {
     async fn begin_with(&self, options: TransactionOptions) -> Result<Box<dyn Transaction>> {
         Ok(Box::new(RomeTransaction::begin(Arc::clone(&self.engine), options)))
+    }
+
+    async fn watch(&self, statement: Statement, from: Option<WatchCursor>) -> Result<Watch> {
+        Ok(Arc::clone(&self.engine).watch(&statement, from))
     }
 
     fn retry_policy(&self) -> &RetryPolicy {

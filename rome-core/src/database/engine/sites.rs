@@ -317,6 +317,9 @@ async fn describe(txn: &mut Txn, from: HomeNo, was: &Topology, topology: &Topolo
         let description = catalog.get(&table_key(table.id)).cloned().unwrap_or_default();
         let stamp = stamp_of(&description, topology.epoch);
         catalog.insert(schema_version_key(table.id), Bytes::copy_from_slice(&stamp.to_be_bytes()));
+        if let Some(stream) = table.stream() {
+            txn.tell_key(schema_version_key(table.id), stream);
+        }
     }
     for home in topology.homes() {
         for (key, value) in &catalog {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::exec::RowRules;
 use crate::exec::node::{Change, Node, OutputColumn};
 use crate::plan::logical::{Bound, Control, SchemaChange};
+use crate::plan::{WatchPlan, plan_watch};
 use crate::plan::{plan_delete, plan_insert, plan_query, plan_rules, plan_update};
 use crate::sql;
 use crate::value::{DataType, Value};
@@ -160,13 +161,33 @@ pub(super) fn prepare_one(
     types: &[DataType],
 ) -> Result<Arc<Prepared>> {
     let bound = sql::bind(statement, catalog, types)?;
-    if bound.parameters != types.len() {
-        return Err(Error::new(
-            SqlState::UNDEFINED_PARAMETER,
-            format!("the statement has {} parameters, but {} values were given", bound.parameters, types.len()),
-        ));
-    }
+    check_parameters(&bound, types.len())?;
     Ok(Arc::new(plan(bound.bound, bound.tables)?))
+}
+
+/// Binds and plans the watch of a query.
+pub(super) fn prepare_watch(text: &str, values: &[Value], catalog: &Catalog) -> Result<WatchPlan> {
+    let types: Vec<DataType> = values.iter().map(parameter_type).collect();
+    let parsed = sql::parse(text)?;
+    let [statement] = parsed.as_slice() else {
+        return Err(Error::unsupported("watching several statements"));
+    };
+    let bound = sql::bind(statement, catalog, &types)?;
+    check_parameters(&bound, types.len())?;
+    match bound.bound {
+        Bound::Query(query) => plan_watch(&query),
+        _ => Err(Error::unsupported("watching a statement that is no query")),
+    }
+}
+
+fn check_parameters(bound: &sql::BoundStatement, given: usize) -> Result<()> {
+    if bound.parameters == given {
+        return Ok(());
+    }
+    Err(Error::new(
+        SqlState::UNDEFINED_PARAMETER,
+        format!("the statement has {} parameters, but {given} values were given", bound.parameters),
+    ))
 }
 
 /// The rules of a table whose rows a statement changes without naming it.

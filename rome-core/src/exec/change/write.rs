@@ -12,8 +12,16 @@ use crate::txn::Txn;
 use crate::value::Value;
 use std::collections::HashMap;
 
+/// Who watches the table hears of it.
+fn tell(txn: &mut Txn, table: &Table) {
+    if let Some(stream) = table.stream() {
+        txn.tell(table.id.0, &stream);
+    }
+}
+
 /// Writes a new row, its entries and its claims.
 pub(super) fn insert_row(txn: &mut Txn, table: &Table, row: &[Value]) -> Result<()> {
+    tell(txn, table);
     let home = table.homes.of_row(row)?;
     txn.put(home, row_key(table, row)?, encode_table_row(table, row))?;
     for index in &table.indexes {
@@ -30,6 +38,7 @@ pub(super) fn insert_row(txn: &mut Txn, table: &Table, row: &[Value]) -> Result<
 
 /// Removes a row, its entries and its claims.
 pub(super) fn delete_row(txn: &mut Txn, table: &Table, row: &[Value]) -> Result<()> {
+    tell(txn, table);
     let home = table.homes.of_row(row)?;
     let key = row_key(table, row)?;
     txn.replaces(home, &key, || encode_table_row(table, row))?;
@@ -51,6 +60,7 @@ pub(super) fn delete_row(txn: &mut Txn, table: &Table, row: &[Value]) -> Result<
 /// Removes what of an old row's keys the new row does not have. All rows of a statement are cleared before any is written, so that
 /// they may exchange keys.
 pub(super) fn clear_old(txn: &mut Txn, table: &Table, old: &[Value], new: &[Value]) -> Result<()> {
+    tell(txn, table);
     let home = table.homes.of_row(old)?;
     if home != table.homes.of_row(new)? {
         return delete_row(txn, table, old);
@@ -81,6 +91,7 @@ pub(super) fn clear_old(txn: &mut Txn, table: &Table, old: &[Value], new: &[Valu
 
 /// Writes the new row and those of its entries and claims that changed.
 pub(super) fn write_new(txn: &mut Txn, table: &Table, old: &[Value], new: &[Value]) -> Result<()> {
+    tell(txn, table);
     let home = table.homes.of_row(new)?;
     if home != table.homes.of_row(old)? {
         return insert_row(txn, table, new);

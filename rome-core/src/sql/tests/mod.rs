@@ -59,6 +59,7 @@ fn table(id: u32, name: &str, columns: &[(&str, DataType)], key: &[u32]) -> Tabl
         placement: Placement::First,
         claims: None,
         authorities: vec![],
+        changes: false,
         homes: Homes::default(),
     }
 }
