@@ -37,7 +37,7 @@ impl World {
 
     async fn client(&self, local: &str) -> RomeDatabase {
         // A sweep would be counted, too.
-        let patience = Patience { sweep_every: None, ..Patience::default() };
+        let patience = Patience { sweep_every: None, replicate_every: None, ..Patience::default() };
         let options = Options { patience, ..Options::default() };
         RomeDatabase::open_sites(local, self.sites(&NAMES), options).await.unwrap()
     }

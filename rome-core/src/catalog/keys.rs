@@ -7,6 +7,7 @@
 //! | `f` | the format of everything that Rome writes, as decimal text |
 //! | `t` table id (4 bytes, big-endian) | the table's description, JSON |
 //! | `v` table id | a hash of the description (8 bytes; empty in older stores); its version is the table's schema version, raised by every change of the description |
+//! | `r` | the number and stamp of the global table whose description changed last |
 //! | `p` | the topology, JSON; none where there is one site |
 //! | `n` relation name | the id of the table that has this name, or that has the index of this name, as 4 bytes |
 //! | `i` | the next free table id and index space, as decimal text |
@@ -15,6 +16,7 @@
 
 use super::{ColumnId, TableId};
 use crate::store::{Key, KeyRange};
+use crate::topology::HomeNo;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// The space of the catalog.
@@ -93,6 +95,27 @@ pub fn all_garbage() -> KeyRange {
 /// The stream that tells of the changes of a table's rows and of its description.
 pub fn table_stream(table: TableId) -> Bytes {
     Bytes::copy_from_slice(&table.0.to_be_bytes())
+}
+
+/// The stream that tells of the changes of all global tables of a home: one, so that their copies see whole transactions.
+pub fn replicated_stream() -> Bytes {
+    Bytes::from_static(b"global")
+}
+
+/// The space of what a home knows of the copies that it keeps.
+pub const REPLICA_SPACE: u32 = 4;
+
+/// What a home knows of its copies of the global tables of another home.
+pub fn replica_key(of: HomeNo) -> Key {
+    let mut key = BytesMut::with_capacity(6);
+    key.put_u32(REPLICA_SPACE);
+    key.put_u16(of.0);
+    key.freeze()
+}
+
+/// The key that changes whenever a global table's description does.
+pub fn replicated_key() -> Key {
+    key(b'r', &[])
 }
 
 /// Everything in a space.

@@ -25,6 +25,11 @@ pub enum Placement {
         /// The column, text and NOT NULL.
         column: ColumnId,
     },
+    /// All at the first home of one site, and copied from there to every other site, to be read there.
+    Global {
+        /// The name of the site where it is written.
+        site: String,
+    },
     /// Over all homes of one site, by a hash of some columns.
     Sharded {
         /// The site's name.
@@ -38,7 +43,7 @@ impl Placement {
     /// The columns that say where a row lives.
     pub fn columns(&self) -> &[ColumnId] {
         match self {
-            Self::First | Self::At { .. } => &[],
+            Self::First | Self::At { .. } | Self::Global { .. } => &[],
             Self::BySite { column } => std::slice::from_ref(column),
             Self::Sharded { columns, .. } => columns,
         }
@@ -51,6 +56,8 @@ pub struct Homes {
     /// Positions in [`Table::columns`] of the placement columns.
     positions: Vec<usize>,
     rule: Rule,
+    /// Where copies are kept.
+    replicas: Vec<HomeNo>,
     /// All homes that exist.
     known: Vec<HomeNo>,
 }
@@ -64,7 +71,7 @@ enum Rule {
 
 impl Default for Homes {
     fn default() -> Self {
-        Self { positions: vec![], rule: Rule::One(HomeNo::FIRST), known: vec![HomeNo::FIRST] }
+        Self { positions: vec![], rule: Rule::One(HomeNo::FIRST), replicas: vec![], known: vec![HomeNo::FIRST] }
     }
 }
 
@@ -88,7 +95,7 @@ impl Homes {
             .map(|column| table.position(*column).ok_or_else(|| Error::internal("a placement names no column")));
         let rule = match &table.placement {
             Placement::First => Rule::One(HomeNo::FIRST),
-            Placement::At { site } => Rule::One(topology.home_of_site(site)?),
+            Placement::At { site } | Placement::Global { site } => Rule::One(topology.home_of_site(site)?),
             Placement::BySite { .. } => Rule::BySite(Arc::clone(topology)),
             Placement::Sharded { site, columns } => {
                 let columns = columns.iter().filter_map(|id| table.column(*id));
@@ -96,7 +103,14 @@ impl Homes {
                 Rule::Sharded { columns, homes: topology.site(site)?.homes.clone() }
             }
         };
-        Ok(Self { positions: positions.collect::<Result<_>>()?, rule, known: topology.homes() })
+        let replicas = match &table.placement {
+            Placement::Global { site } => {
+                let others = topology.sites.iter().filter(|other| other.name != *site);
+                others.filter_map(|other| other.homes.first().copied()).collect()
+            }
+            _ => vec![],
+        };
+        Ok(Self { positions: positions.collect::<Result<_>>()?, rule, replicas, known: topology.homes() })
     }
 
     /// Every home that may hold rows.
@@ -106,6 +120,18 @@ impl Homes {
             Rule::BySite(topology) => topology.sites.iter().filter_map(|site| site.homes.first().copied()).collect(),
             Rule::Sharded { homes, .. } => homes.clone(),
         }
+    }
+
+    /// The homes that keep copies of the rows.
+    pub fn replicas(&self) -> &[HomeNo] {
+        &self.replicas
+    }
+
+    /// Every home that may hold rows or copies of them.
+    pub fn holding(&self) -> Vec<HomeNo> {
+        let mut homes = self.all();
+        homes.extend(&self.replicas);
+        homes
     }
 
     /// The only home, where there is only one.

@@ -190,7 +190,10 @@ pub enum ReferentialAction {
 impl Table {
     /// The stream, the same at each of its homes, that tells of every change of its rows, if one does.
     pub fn stream(&self) -> Option<Bytes> {
-        self.changes.then(|| keys::table_stream(self.id))
+        match &self.placement {
+            Placement::Global { .. } => Some(keys::replicated_stream()),
+            _ => self.changes.then(|| keys::table_stream(self.id)),
+        }
     }
 
     /// Whether any unique key has claims.

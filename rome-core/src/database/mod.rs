@@ -14,6 +14,7 @@ mod statement;
 mod watch;
 
 pub use crate::topology::{FixedSites, Sites};
+pub use crate::txn::{ReadMode, ReadReport};
 pub use engine::{Options, RomeDatabase};
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};
@@ -39,6 +40,8 @@ pub struct QueryResult {
     pub affected: u64,
     /// The statement's kind as PostgreSQL's command tag names it: `SELECT`, `INSERT`, `CREATE TABLE`.
     pub command: &'static str,
+    /// What the answer lacks; nothing unless another [`ReadMode`] than the strong one was asked for.
+    pub report: ReadReport,
 }
 
 /// Rows as they are produced. Where an item is an error it is the last one, and the rows before it are provisional.
@@ -49,6 +52,8 @@ pub type RowStream<'a> = BoxStream<'a, Result<Row>>;
 pub struct TransactionOptions {
     /// Refuse every write with SQLSTATE 25006.
     pub read_only: bool,
+    /// How current answers must be. Any mode but the strong one makes the transaction read-only.
+    pub read_mode: ReadMode,
     /// Roll back and fail with 25P04 once the transaction is so old.
     pub timeout: Option<Duration>,
     /// Fail a statement with 57014 once it has run so long.
@@ -92,6 +97,16 @@ pub trait Executor: Send + Sync {
     /// # Errors
     /// With the SQLSTATE that PostgreSQL would give. Inside a transaction any error refuses everything but rollback afterwards (25P02).
     async fn run(&self, statement: Statement) -> Result<QueryResult>;
+
+    /// [`Executor::run`] of a query whose answer need not be current: [`QueryResult::report`] says what it lacks. A database that always answers
+    /// strongly may do so; statements that change anything are run as ever.
+    ///
+    /// # Errors
+    /// As [`Executor::run`]. Inside a transaction the mode is the transaction's.
+    async fn run_reading(&self, statement: Statement, mode: ReadMode) -> Result<QueryResult> {
+        let _ = mode;
+        self.run(statement).await
+    }
 
     /// Runs a query and hands out its rows as they come, without holding them all.
     async fn run_stream(&self, statement: Statement) -> Result<RowStream<'_>>;

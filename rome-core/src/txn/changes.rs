@@ -3,6 +3,9 @@
 //! A table that is watched or replicated names a stream, the same at each of its homes. Whatever changes its keys says so in that stream, in the
 //! same commit: one event for each commit and stream, with each key's value before and after. At a commit over several homes that is the commit which puts
 //! values in the place of marks, whoever makes it; marks themselves are in no stream.
+//!
+//! **Whenever keys of a space with a stream get other versions, an event follows**, an empty one where no value differs, or where a transaction that had
+//! prepared is undone. So whoever has heard all events can ask whether anything has changed since the last one.
 
 use super::marks::{Blob, decode, encode};
 use crate::error::Result;
@@ -70,14 +73,15 @@ impl Streams {
 /// A key that was written, with its stream if it has one: stream, key, old value, new value.
 pub(super) type Told<'a> = (Option<&'a Bytes>, &'a Key, Option<&'a Bytes>, Option<&'a Bytes>);
 
-/// The events of a commit.
+/// The events of a commit, without changes that are none.
 pub(super) fn events<'a>(written: impl Iterator<Item = Told<'a>>) -> Result<Vec<Change>> {
     let mut streams: BTreeMap<&Bytes, Vec<Stored>> = BTreeMap::new();
     let blob = |value: Option<&Bytes>| value.cloned().map(Blob);
     for (stream, key, old, new) in written {
-        if let Some(stream) = stream.filter(|_| old != new) {
-            let change = Stored { key: Blob(key.clone()), old: blob(old), new: blob(new) };
-            streams.entry(stream).or_default().push(change);
+        let Some(stream) = stream else { continue };
+        let changes = streams.entry(stream).or_default();
+        if old != new {
+            changes.push(Stored { key: Blob(key.clone()), old: blob(old), new: blob(new) });
         }
     }
     let events =

@@ -7,8 +7,8 @@ use super::transaction::Txn;
 use crate::catalog::{SchemaVersion, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
-    Capabilities, Commit, CommitOutcome, Epoch, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse,
-    ReadResult, Store, StoreError, Version, WatchStream,
+    Capabilities, Commit, CommitOutcome, Epoch, Guard, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest,
+    ReadResponse, ReadResult, Store, StoreError, Version, WatchStream,
 };
 use crate::topology::{HomeNo, Sites};
 use bytes::Bytes;
@@ -46,6 +46,9 @@ pub struct Patience {
     /// How often a client of a database at several sites looks through the homes of its own site for what the clients of others have left behind.
     /// `None`: never, since somebody else does.
     pub sweep_every: Option<Duration>,
+    /// How often a client of a database at several sites sees to the copies of global tables at its site: whether they are complete, and whether somebody
+    /// applies what comes. `None`: never, since somebody else does; such a client can't tell how stale they are and does not read them.
+    pub replicate_every: Option<Duration>,
     /// Take part with stores that may lose acknowledged commits when they fail over, which can tear a transaction over several homes apart.
     pub allow_torn_on_failover: bool,
 }
@@ -57,6 +60,7 @@ impl Default for Patience {
             ending: Duration::from_secs(60),
             record_kept: Duration::from_secs(600),
             sweep_every: Some(Duration::from_secs(10)),
+            replicate_every: Some(Duration::from_millis(500)),
             allow_torn_on_failover: false,
         }
     }
@@ -276,6 +280,11 @@ impl Client {
         self.links.read().contains_key(&home)
     }
 
+    /// The name of a home's site, as far as this client knows it.
+    pub(super) fn site_of(&self, home: HomeNo) -> String {
+        self.sites.read().get(&home).map_or_else(|| format!("home {home}"), |site| site.to_string())
+    }
+
     /// The name of the local site; empty where there is only one.
     pub fn local_site(&self) -> &str {
         &self.local.site
@@ -353,6 +362,24 @@ impl Client {
         // A stream ends where its home begins an epoch: asked after it began, the home can't be in a later one unnoticed.
         link.store().read(link.home(), ReadRequest { epoch: Some(epoch), ..ReadRequest::default() }).await?;
         Ok(events)
+    }
+
+    /// Whether a home stands as these guards say, in this epoch; without reading anything.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn stands(&self, home: HomeNo, guards: Vec<Guard>, epoch: Epoch) -> Result<bool> {
+        let request = ReadRequest { guards, epoch: Some(epoch), ..ReadRequest::default() };
+        Ok(matches!(self.link(home)?.read(request).await?, ReadOutcome::Answer(_)))
+    }
+
+    /// The epoch and version at which a home stands.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn standing(&self, home: HomeNo) -> Result<(Epoch, Version)> {
+        let answer = self.link(home)?.look(vec![], ReadLimits::default()).await?;
+        Ok((answer.epoch, answer.snapshot))
     }
 
     /// Commits at a home outside of any transaction: for keys that no transaction relies on or marks.

@@ -118,7 +118,7 @@ fn check_durability(client: &Client, link: &Link) -> Result<()> {
 
 /// Marks keep what they replace, so that anybody can undo them: reads the old values that this transaction has not seen.
 async fn learn_old_values(client: &Client, parts: &mut [Part]) -> Result<()> {
-    let remember = Remember { nothing_at_snapshots: false };
+    let remember = Remember { nothing_at_snapshots: false, available: false };
     let reads = parts.iter_mut().map(|part| async move {
         let absent = part.guards.absent();
         let unknown = part.writes.all().filter(|(key, _)| part.old_value(key, &absent).is_none());

@@ -38,11 +38,13 @@ mod overlay;
 mod part;
 mod perform;
 pub mod protocol;
+mod report;
 mod settle;
 mod transaction;
 
 pub use changes::{KeyChange, decode_event};
 pub use client::{Client, Mode, Patience, Place};
 pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId, value_or_intent};
+pub use report::{ReadMode, ReadReport};
 pub use settle::Sweep;
 pub use transaction::{HomeRead, RoundTrips, Savepoint, Txn};

@@ -7,7 +7,7 @@ use super::guards::{GuardList, Guards};
 use super::marks::write_mark;
 use super::overlay::{covered_range, overlay_range};
 use crate::catalog::{SchemaVersion, TableId};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::store::{
     Change, Entry, Epoch, Guard, Key, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResponse, ReadResult, Version,
 };
@@ -33,6 +33,10 @@ pub(super) struct Part {
     pub(super) reads: u64,
     /// Of those, such that were repeated since they met another transaction's marks.
     pub(super) repeated: u64,
+    /// The home could not be reached, which was allowed.
+    lost: bool,
+    /// Marks that were read as what was there before them.
+    undecided: u64,
 }
 
 /// How a part's reads are to be remembered.
@@ -40,6 +44,8 @@ pub(super) struct Part {
 pub(super) struct Remember {
     /// Everything is read at one version and nothing is validated: a long scan need not remember its rows.
     pub(super) nothing_at_snapshots: bool,
+    /// Not an error: that another site can't be reached, or a transaction not be decided because of one.
+    pub(super) available: bool,
 }
 
 impl Part {
@@ -58,6 +64,8 @@ impl Part {
             newest: 0,
             reads: 0,
             repeated: 0,
+            lost: false,
+            undecided: 0,
         }
     }
 
@@ -83,6 +91,16 @@ impl Part {
         self.reads > 0
     }
 
+    /// Whether the home was to be read and could not be reached.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// See [`super::ReadReport::undecided_keys`].
+    pub(super) fn undecided(&self) -> u64 {
+        self.undecided
+    }
+
     /// See [`super::Txn::read`].
     pub(super) async fn read(
         &mut self,
@@ -91,11 +109,34 @@ impl Part {
         limits: ReadLimits,
         remember: Remember,
     ) -> Result<Vec<ReadResult>> {
+        let nothing = || Ok(vec![ReadResult::default(); reads.len()]);
+        if !remember.available || self.link.no == client.local() {
+            return self.read_home(client, &reads, limits, remember).await;
+        }
+        if self.lost {
+            return nothing();
+        }
+        match self.read_home(client, &reads, limits, remember).await {
+            Err(error) if error.state() == SqlState::CONNECTION_FAILURE => {
+                self.lost = true;
+                nothing()
+            }
+            read => read,
+        }
+    }
+
+    async fn read_home(
+        &mut self,
+        client: &Client,
+        reads: &[Read],
+        limits: ReadLimits,
+        remember: Remember,
+    ) -> Result<Vec<ReadResult>> {
         let follow_here = !self.link.store().capabilities().follow;
         // Where each result comes from: what is known already, or a position in the request.
         let mut sources = Vec::with_capacity(reads.len());
         let mut request = Vec::with_capacity(reads.len() + 1);
-        for read in &reads {
+        for read in reads {
             match read {
                 Read::Point(key) => match self.known(key) {
                     Some(entry) => sources.push(Err(ReadResult { entries: entry.into_iter().collect(), more: None })),
@@ -134,7 +175,7 @@ impl Part {
                 }
             });
         }
-        self.resolve_targets(client, &reads, &mut results, limits, remember).await?;
+        self.resolve_targets(client, reads, &mut results, limits, remember).await?;
         Ok(results)
     }
 
@@ -211,7 +252,7 @@ impl Part {
         }
         reads.extend(tables.iter().map(|(_, key)| Read::Point(key.clone())));
         let response = loop {
-            let response = self.ask(&reads, limits).await?;
+            let mut response = self.ask(&reads, limits).await?;
             // With one home alone there are no marks; looking costs a byte for each entry.
             let Some((key, txn)) = first_mark(&response)? else { break response };
             if self.snapshot.is_some() && self.link.store().capabilities().snapshots {
@@ -220,7 +261,13 @@ impl Part {
                 return Err(Error::serialization_failure().with_contended(key));
             }
             self.repeated += 1;
-            client.settle(&self.link, txn).await?;
+            match client.settle(&self.link, txn).await {
+                Err(error) if remember.available && error.state() == SqlState::CONNECTION_FAILURE => {
+                    self.undecided += before_marks(&mut response)?;
+                    break response;
+                }
+                settled => settled?,
+            }
         };
         let snapshots = self.link.store().capabilities().snapshots;
         if !snapshots && self.snapshot.is_some() {
@@ -375,6 +422,40 @@ pub(super) fn first_mark(response: &ReadResponse) -> Result<Option<(Key, super::
         }
     }
     Ok(None)
+}
+
+/// Puts what was there before them in the place of all marks of an answer; how many there were.
+fn before_marks(response: &mut ReadResponse) -> Result<u64> {
+    let mut marks = 0;
+    for result in &mut response.results {
+        let mut kept = Vec::with_capacity(result.entries.len());
+        for mut entry in std::mem::take(&mut result.entries) {
+            if let Some(mut target) = entry.target.take() {
+                match write_mark(&target.value)? {
+                    None => entry.target = Some(target),
+                    Some(mark) => {
+                        marks += 1;
+                        if let Some(old) = mark.old {
+                            target.value = old.0;
+                            entry.target = Some(target);
+                        }
+                    }
+                }
+            }
+            match write_mark(&entry.value)? {
+                None => kept.push(entry),
+                Some(mark) => {
+                    marks += 1;
+                    if let Some(old) = mark.old {
+                        entry.value = old.0;
+                        kept.push(entry);
+                    }
+                }
+            }
+        }
+        result.entries = kept;
+    }
+    Ok(marks)
 }
 
 fn own_entry(key: &Key, value: &Bytes) -> Entry {

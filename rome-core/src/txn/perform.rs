@@ -58,11 +58,10 @@ impl Content {
                 None => Write::Delete(key.clone()),
             });
         let marks = self.marks.iter().cloned().chain([promise_key(txn)]).map(Write::Delete);
-        let told = self
-            .written
-            .iter()
-            .filter(|_| committed)
-            .map(|Written { key, old, new, stream }| (stream.as_ref(), key, old.as_ref(), new.as_ref()));
+        let told = self.written.iter().map(|Written { key, old, new, stream }| {
+            let now = if committed { new } else { old };
+            (stream.as_ref(), key, old.as_ref(), now.as_ref())
+        });
         Ok(Commit { writes: written.chain(marks).collect(), changes: events(told)?, ..Commit::default() })
     }
 }

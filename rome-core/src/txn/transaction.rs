@@ -5,13 +5,16 @@ use super::changes::Streams;
 use super::client::{Client, Mode};
 use super::many::commit_many;
 use super::part::{Part, Remember};
+use super::report::{ReadMode, ReadReport};
 use crate::catalog::{SchemaVersion, Table, TableId};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Epoch, Guard, Key, Read, ReadLimits, ReadResult, Version};
+use crate::store::{Epoch, Guard, Key, Read, ReadLimits, ReadResult, SPACE_LEN, Version};
 use crate::topology::HomeNo;
 use bytes::Bytes;
 use futures::future::try_join_all;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Round trips that a transaction has made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,6 +47,13 @@ impl HomeRead {
     pub fn point(home: HomeNo, key: Key) -> Self {
         Self { home, read: Read::Point(key) }
     }
+
+    fn space(&self) -> Option<[u8; SPACE_LEN]> {
+        match &self.read {
+            Read::Point(key) => key.first_chunk().copied(),
+            Read::Range { range, .. } | Read::Follow { range, .. } => range.from.first_chunk().copied(),
+        }
+    }
 }
 
 /// An open transaction. Dropping it forgets it: nothing has been written.
@@ -57,6 +67,12 @@ pub struct Txn {
     tables: Vec<(TableId, SchemaVersion, u64)>,
     trips: RoundTrips,
     streams: Streams,
+    read_mode: ReadMode,
+    report: ReadReport,
+    /// Tables of which it is decided whether they are read from the local copy.
+    chosen: BTreeSet<TableId>,
+    /// The spaces that are read from it.
+    copied: BTreeSet<[u8; SPACE_LEN]>,
     validate: bool,
     /// Savepoints exist: changes must be logged.
     logging: bool,
@@ -71,6 +87,10 @@ impl Txn {
             tables: vec![],
             trips: RoundTrips::default(),
             streams: Streams::default(),
+            read_mode: ReadMode::Strong,
+            report: ReadReport::default(),
+            chosen: BTreeSet::new(),
+            copied: BTreeSet::new(),
             validate: false,
             logging: false,
         }
@@ -84,6 +104,44 @@ impl Txn {
     /// How it behaves.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// How current its answers must be. To be said before it reads.
+    pub fn set_read_mode(&mut self, mode: ReadMode) {
+        self.read_mode = mode;
+    }
+
+    /// How current its answers must be.
+    pub fn read_mode(&self) -> ReadMode {
+        self.read_mode
+    }
+
+    /// What its answers lacked so far.
+    pub fn report(&self) -> ReadReport {
+        let mut report = self.report.clone();
+        report.undecided_keys = self.parts.iter().map(Part::undecided).sum();
+        let lost = self.parts.iter().filter(|part| part.is_lost()).map(|part| part.link.site().to_owned());
+        report.missing_sites.extend(lost);
+        report.missing_sites.sort_unstable();
+        report.missing_sites.dedup();
+        report
+    }
+
+    /// Whether it is decided from where a table is read.
+    pub fn has_chosen(&self, table: TableId) -> bool {
+        self.chosen.contains(&table)
+    }
+
+    /// Reads a global table from the local copy from now on, which is so stale as far as that is known, or from its home.
+    pub fn choose(&mut self, table: &Table, copied: bool, staleness: Option<Duration>) {
+        self.chosen.insert(table.id);
+        if !copied {
+            return;
+        }
+        self.report.staleness = self.report.staleness.max(staleness);
+        self.report.staleness_unknown |= staleness.is_none();
+        let spaces = table.indexes.iter().map(|index| index.space).chain([table.id.0]);
+        self.copied.extend(spaces.map(u32::to_be_bytes));
     }
 
     /// The round trips so far.
@@ -148,7 +206,38 @@ impl Txn {
     /// # Errors
     /// 40001 where what was read before has changed meanwhile, 08006 where another transaction's mark is in the way and can't be resolved, and
     /// the stores' own errors.
-    pub async fn read(&mut self, reads: Vec<HomeRead>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
+    pub async fn read(&mut self, mut reads: Vec<HomeRead>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
+        if !self.copied.is_empty() {
+            let local = self.client.local();
+            for read in &mut reads {
+                if read.space().is_some_and(|space| self.copied.contains(&space)) {
+                    read.home = local;
+                }
+            }
+        }
+        if self.read_mode != ReadMode::Available {
+            return self.read_homes(reads, limits).await;
+        }
+        // What can't even be asked for has no rows.
+        let mut asked = vec![];
+        let mut places = vec![];
+        for read in reads {
+            match self.client.link(read.home) {
+                Err(error) if error.state() == SqlState::CONNECTION_FAILURE => {
+                    self.report.missing_sites.push(self.client.site_of(read.home));
+                    places.push(false);
+                }
+                _ => {
+                    asked.push(read);
+                    places.push(true);
+                }
+            }
+        }
+        let mut found = self.read_homes(asked, limits).await?.into_iter();
+        Ok(places.into_iter().map(|asked| if asked { found.next() } else { None }.unwrap_or_default()).collect())
+    }
+
+    async fn read_homes(&mut self, reads: Vec<HomeRead>, limits: ReadLimits) -> Result<Vec<ReadResult>> {
         let Some(first) = reads.first().map(|read| read.home) else { return Ok(vec![]) };
         if reads.iter().all(|read| read.home == first) {
             return self.read_one_home(first, reads.into_iter().map(|read| read.read).collect(), limits).await;
@@ -209,7 +298,7 @@ impl Txn {
     fn remember(&self) -> Remember {
         // Over several homes even a transaction that only reads validates in the end.
         let alone = self.mode == Mode::ReadOnly && !self.validate && !self.client.is_spread();
-        Remember { nothing_at_snapshots: alone }
+        Remember { nothing_at_snapshots: alone, available: self.read_mode == ReadMode::Available }
     }
 
     /// Buffers a write. The transaction must have read the key, expect something of it, or rely on another key of the same home that changes with
@@ -364,14 +453,23 @@ impl Txn {
         }
         let changes =
             self.validate || self.has_writes() || self.parts.iter().any(|part| part.guards.expected_len() > 0);
+        self.parts.retain(|part| !part.is_lost());
         // A part that only holds the descriptions of tables, at a home that nothing was read from or written to, is none.
         self.parts.retain(|part| part.has_read() || !part.writes.is_empty() || part.guards.expected_len() > 0);
         self.trips.commits += 1;
         self.trips.wide += u64::from(self.parts.iter().any(|part| !self.client.is_near(&part.link)));
         if !changes {
             // All of it held at once: after the last read, and before the first of these.
-            try_join_all(self.parts.iter().map(Part::validate)).await?;
-            return Ok(self.trips);
+            let validated = try_join_all(self.parts.iter().map(Part::validate)).await;
+            return match validated {
+                // Rows were handed out that were there.
+                Err(error)
+                    if self.read_mode == ReadMode::Available && error.state() == SqlState::CONNECTION_FAILURE =>
+                {
+                    Ok(self.trips)
+                }
+                validated => validated.map(|_| self.trips),
+            };
         }
         // What is written at another home without having been read there: by which description?
         let (client, remember) = (&self.client, self.remember());

@@ -95,7 +95,7 @@ impl Ddl<'_> {
 
     /// Adds the entries of all rows, in this transaction.
     async fn fill_here(&mut self, table: &Table, index: &Index) -> Result<()> {
-        for home in table.homes.all() {
+        for home in table.homes.holding() {
             let mut range = whole_space(table.id.0);
             loop {
                 let (rows, rest) = next_rows(self.txn, home, &range, PAGE_ROWS).await?;

@@ -21,9 +21,9 @@ pub(super) use index::{PAGE_ROWS, PendingIndex, fill_page};
 
 use super::engine::Engine;
 use crate::catalog::keys::{
-    FIRST_SPACE, garbage_key, name_key, next_space_key, schema_version_key, table_key, topology_key,
+    FIRST_SPACE, garbage_key, name_key, next_space_key, replicated_key, schema_version_key, table_key, topology_key,
 };
-use crate::catalog::{Catalog, Homes, SchemaChange, SchemaView, Table, TableId, stamp_of};
+use crate::catalog::{Catalog, Homes, Placement, SchemaChange, SchemaView, Table, TableId, stamp_of};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Guard, Key, Read, ReadLimits};
 use crate::topology::{HomeNo, Topology};
@@ -132,6 +132,7 @@ impl Ddl<'_> {
         let json = serde_json::to_vec(&table).map_err(Error::internal)?;
         let stamp = stamp_of(&json, self.catalog.topology().epoch);
         self.tell_watchers(&table)?;
+        self.tell_replicas(&table)?;
         self.put(table_key(table.id), Bytes::from(json))?;
         self.put(schema_version_key(table.id), Bytes::copy_from_slice(&stamp.to_be_bytes()))?;
         let mut table = table;
@@ -163,6 +164,19 @@ impl Ddl<'_> {
             for home in self.catalog.topology().homes() {
                 self.txn.replaces(home, &key, || Bytes::copy_from_slice(&table.stamp.to_be_bytes()))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Whoever keeps copies of global tables looks at their descriptions again.
+    fn tell_replicas(&mut self, table: &Table) -> Result<()> {
+        let before = self.catalog.table_by_id(table.id);
+        let is_global = |table: &Table| matches!(table.placement, Placement::Global { .. });
+        if is_global(table) || before.is_some_and(|before| is_global(&before)) {
+            let json = serde_json::to_vec(table).map_err(Error::internal)?;
+            let stamp = stamp_of(&json, self.catalog.topology().epoch);
+            let value = [&table.id.0.to_be_bytes()[..], &stamp.to_be_bytes()].concat();
+            self.put(replicated_key(), value.into())?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! | `placement = 'at(site)'` | all at one site |
 //! | `placement = 'by_site(column)'` | each at the site that the column names |
 //! | `placement = 'sharded'`, `'sharded(column, ...)'` | over the homes of the local site, by a hash of the columns, by default the primary key |
+//! | `placement = 'global'`, `'global(site)'` | all at the local site, or at the one named, with a copy at every other site |
 //! | `colocate_with = 'parent'` | with the row of `parent` that a foreign key of the new table names |
 //! | `changes = true` | whose changes are told in a stream, for those who watch the table (a watch turns it on by itself) |
 //! | none | as `sharded` where the local site has several homes, else all at the local site |
@@ -94,7 +95,7 @@ impl Ddl<'_> {
         });
         let own: Vec<ColumnId> = own.collect::<Result<_>>()?;
         Ok(match &parent.placement {
-            placement @ (Placement::First | Placement::At { .. }) => placement.clone(),
+            placement @ (Placement::First | Placement::At { .. } | Placement::Global { .. }) => placement.clone(),
             Placement::BySite { .. } => match own.as_slice() {
                 [column] => Placement::BySite { column: *column },
                 _ => return Err(refused("its foreign key names no site")),
@@ -111,6 +112,16 @@ impl Ddl<'_> {
         if let Some(site) = argument("at") {
             self.catalog.topology().home_of_site(&site)?;
             return Ok(Placement::At { site });
+        }
+        if text.trim() == "global" || argument("global").is_some() {
+            let topology = self.catalog.topology();
+            if topology.epoch == 0 {
+                return Ok(Placement::First);
+            }
+            let here = || topology.site_of(self.here()).unwrap_or_default().to_owned();
+            let site = argument("global").unwrap_or_else(here);
+            topology.home_of_site(&site)?;
+            return Ok(Placement::Global { site });
         }
         if text.trim() == "sharded" || argument("sharded").is_some() {
             let columns = match argument("sharded") {
@@ -154,8 +165,9 @@ impl Ddl<'_> {
 }
 
 fn invalid(message: String) -> Error {
-    Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
-        .with_hint("Placements are at(site), by_site(column) and sharded, as in WITH (placement = 'by_site(site)').")
+    Error::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint(
+        "Placements are at(site), by_site(column), global and sharded, as in WITH (placement = 'by_site(site)').",
+    )
 }
 
 /// An option that is on or off.

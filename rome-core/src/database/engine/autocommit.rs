@@ -5,7 +5,7 @@ use super::running::Aftermath;
 use super::statement::{Action, Prepared, Script};
 use crate::database::{QueryResult, Row, RowStream, Statement};
 use crate::error::{Error, Result, SqlState};
-use crate::txn::Mode;
+use crate::txn::{Mode, ReadMode};
 use crate::value::Value;
 use futures::StreamExt;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ const STREAM_BATCHES: usize = 2;
 
 impl Engine {
     /// Runs a statement to its end.
-    pub(super) async fn run_autocommit(&self, statement: &Statement) -> Result<QueryResult> {
+    pub(super) async fn run_autocommit(&self, statement: &Statement, reading: ReadMode) -> Result<QueryResult> {
         let (text, values) = statement.render(crate::database::Dialect::Postgres);
         let committing = AtomicBool::new(false);
-        let run = self.run_with_retries(&text, &values, &committing);
+        let run = self.run_with_retries(&text, &values, reading, &committing);
         let Some(limit) = self.options.statement_timeout else { return run.await };
         match tokio::time::timeout(limit, run).await {
             Ok(result) => result,
@@ -35,12 +35,13 @@ impl Engine {
         &self,
         text: &Arc<str>,
         values: &[Value],
+        reading: ReadMode,
         committing: &AtomicBool,
     ) -> Result<QueryResult> {
         let mut attempts = self.retry.start();
         let mut refreshed = false;
         loop {
-            match self.run_once(text, values, committing).await {
+            match self.run_once(text, values, reading, committing).await {
                 Ok((result, aftermath)) => {
                     // What follows is retried by itself and may queue on the very key on which this statement holds its place.
                     drop(attempts);
@@ -68,6 +69,7 @@ impl Engine {
         &self,
         text: &Arc<str>,
         values: &[Value],
+        reading: ReadMode,
         committing: &AtomicBool,
     ) -> Result<(QueryResult, Aftermath)> {
         let mut catalog = self.catalog();
@@ -80,6 +82,9 @@ impl Engine {
             _ => Mode::Interactive,
         };
         let mut txn = self.client.begin(mode);
+        if mode == Mode::ReadOnly {
+            txn.set_read_mode(reading);
+        }
         let mut aftermath = Aftermath::default();
         let result = match script {
             Script::One(prepared) => self.run_in(&prepared, values, &mut txn, &mut catalog, true, &mut aftermath).await,
@@ -113,7 +118,7 @@ impl Engine {
                 Ok(rows_of(receiver))
             }
             _ => {
-                let result = self.run_autocommit(statement).await?;
+                let result = self.run_autocommit(statement, ReadMode::Strong).await?;
                 Ok(futures::stream::iter(result.rows.into_iter().map(Ok)).boxed())
             }
         }

@@ -10,7 +10,7 @@ use crate::database::{
 };
 use crate::error::{Error, Result, SqlState};
 use crate::plan::logical::Control;
-use crate::txn::{Mode, Savepoint, Txn};
+use crate::txn::{Mode, ReadMode, Savepoint, Txn};
 use crate::value::Value;
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -49,9 +49,11 @@ struct Mark {
 
 impl RomeTransaction {
     pub(super) fn begin(engine: Arc<Engine>, options: TransactionOptions) -> Self {
-        let mode = if options.read_only { Mode::ReadOnly } else { Mode::Interactive };
+        let read_only = options.read_only || options.read_mode != ReadMode::Strong;
+        let mut txn = engine.client.begin(if read_only { Mode::ReadOnly } else { Mode::Interactive });
+        txn.set_read_mode(options.read_mode);
         let state = State {
-            txn: engine.client.begin(mode),
+            txn,
             catalog: engine.catalog(),
             aftermath: Aftermath::default(),
             savepoints: Vec::new(),
@@ -141,7 +143,7 @@ impl RomeTransaction {
             Control::Set(name, value) if name == "statement_timeout" => {
                 state.statement_timeout = match value {
                     None => self.options.statement_timeout,
-                    Some(value) => parse_timeout(value)?,
+                    Some(value) => parse_duration(name, value)?,
                 };
             }
             Control::Show(name) if name == "statement_timeout" => {
@@ -151,11 +153,12 @@ impl RomeTransaction {
             Control::Show(name) if name == "transaction_isolation" => {
                 return Ok(Engine::one_column(name, vec!["serializable".to_owned()], command));
             }
+            Control::Set(name, value) if name.starts_with("rome.") => set_reading(state, name, value.as_deref())?,
+            Control::Show(name) if name.starts_with("rome.") => {
+                return Ok(Engine::one_column(name, vec![shown_reading(state, name)?], command));
+            }
             Control::Set(name, _) | Control::Show(name) => {
-                return Err(Error::new(
-                    SqlState::UNDEFINED_OBJECT,
-                    format!("unrecognized configuration parameter \"{name}\""),
-                ));
+                return Err(unrecognized(name));
             }
             Control::Begin { .. } | Control::Commit | Control::Rollback => {
                 return Err(Error::new(
@@ -206,12 +209,59 @@ fn rollback_to(state: &mut State, name: &str) -> Result<()> {
     Ok(())
 }
 
+fn unrecognized(name: &str) -> Error {
+    Error::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
+}
+
+/// `SET rome.read_mode` and `SET rome.max_staleness`: how current the answers of a read-only transaction must be from now on.
+fn set_reading(state: &mut State, name: &str, value: Option<&str>) -> Result<()> {
+    let mode = match (name, value) {
+        ("rome.read_mode" | "rome.max_staleness", None) | ("rome.read_mode", Some("strong")) => ReadMode::Strong,
+        ("rome.read_mode", Some("available")) => ReadMode::Available,
+        ("rome.max_staleness", Some(value)) => match parse_duration(name, value)? {
+            Some(max) => ReadMode::Stale { max },
+            None => ReadMode::Strong,
+        },
+        ("rome.read_mode", Some(value)) => {
+            let message = format!("invalid value for parameter \"{name}\": \"{value}\"");
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                .with_hint("Available values: strong, available. For stale reads set rome.max_staleness."));
+        }
+        _ => return Err(unrecognized(name)),
+    };
+    if mode != ReadMode::Strong && state.txn.mode() != Mode::ReadOnly {
+        return Err(Error::new(
+            SqlState::ACTIVE_SQL_TRANSACTION,
+            format!("parameter \"{name}\" can be set in a read-only transaction only"),
+        )
+        .with_hint("What a transaction writes must rest on what is true: begin a read-only one."));
+    }
+    state.txn.set_read_mode(mode);
+    Ok(())
+}
+
+/// `SHOW rome.staleness` and its like.
+fn shown_reading(state: &State, name: &str) -> Result<String> {
+    let report = state.txn.report();
+    Ok(match (name, state.txn.read_mode()) {
+        ("rome.read_mode", ReadMode::Strong) => "strong".to_owned(),
+        ("rome.read_mode", ReadMode::Stale { .. }) => "stale".to_owned(),
+        ("rome.read_mode", ReadMode::Available) => "available".to_owned(),
+        ("rome.max_staleness", ReadMode::Stale { max }) => format!("{}ms", max.as_millis()),
+        ("rome.max_staleness", _) => "0".to_owned(),
+        ("rome.staleness", _) if report.staleness_unknown => "unknown".to_owned(),
+        ("rome.staleness", _) => format!("{}ms", report.staleness.unwrap_or_default().as_millis()),
+        ("rome.missing_sites", _) => report.missing_sites.join(", "),
+        _ => return Err(unrecognized(name)),
+    })
+}
+
 fn transaction_timeout() -> Error {
     Error::new(SqlState::TRANSACTION_TIMEOUT, "terminating transaction due to transaction timeout")
 }
 
 /// Milliseconds, or a number with `ms`, `s` or `min`; 0 is none.
-fn parse_timeout(value: &str) -> Result<Option<Duration>> {
+fn parse_duration(parameter: &str, value: &str) -> Result<Option<Duration>> {
     let value = value.trim();
     let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
     let (number, unit) = value.split_at(digits);
@@ -227,7 +277,7 @@ fn parse_timeout(value: &str) -> Result<Option<Duration>> {
         Some(millis) => Ok(Some(Duration::from_millis(millis))),
         None => Err(Error::new(
             SqlState::INVALID_PARAMETER_VALUE,
-            format!("invalid value for parameter \"statement_timeout\": \"{value}\""),
+            format!("invalid value for parameter \"{parameter}\": \"{value}\""),
         )
         .with_hint("Valid units for this parameter are \"ms\", \"s\" and \"min\".")),
     }

@@ -9,12 +9,14 @@
 //! | `numbers` | identity columns |
 //! | `sweeper` | ending what other clients have left behind |
 //! | `sites` | opening a database at several sites; sites that join and leave |
+//! | `replication` | copies of global tables |
 //! | `watch` | the rows of a query, then their changes |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
 mod autocommit;
 mod interactive;
 mod numbers;
+mod replication;
 mod running;
 mod sites;
 mod statement;
@@ -23,7 +25,7 @@ mod upkeep;
 mod watch;
 
 use super::{Database, Executor, Features, QueryResult, RetryPolicy, RowStream, Statement, Transaction};
-use super::{Dialect, TransactionOptions, Watch, WatchCursor};
+use super::{Dialect, ReadMode, TransactionOptions, Watch, WatchCursor};
 use crate::catalog::{Catalog, ColumnId, MAX_CATALOG_BYTES, TableId};
 use crate::error::Result;
 use crate::exec::ExecContext;
@@ -38,9 +40,10 @@ use numbers::Numbers;
 use parking_lot::RwLock;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use replication::{Freshness, Replicator};
 use statement::{StatementCache, row_rules};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use sweeper::Sweeper;
 use tokio::sync::Mutex;
@@ -128,9 +131,15 @@ impl RomeDatabase {
             failed: Mutex::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             statements: StatementCache::default(),
+            freshness: Freshness::default(),
+            replicator: OnceLock::new(),
             _sweeper: sweeper,
         };
-        Self { engine: Arc::new(engine) }
+        let engine = Arc::new(engine);
+        if let Some(replicator) = engine.sites.as_ref().and_then(|_| Replicator::start(&engine)) {
+            let _ = engine.replicator.set(replicator);
+        }
+        Self { engine }
     }
 
     /// The store below, for measuring.
@@ -147,7 +156,11 @@ impl RomeDatabase {
 #[async_trait]
 impl Executor for RomeDatabase {
     async fn run(&self, statement: Statement) -> Result<QueryResult> {
-        self.engine.run_autocommit(&statement).await
+        self.engine.run_autocommit(&statement, ReadMode::Strong).await
+    }
+
+    async fn run_reading(&self, statement: Statement, mode: ReadMode) -> Result<QueryResult> {
+        self.engine.run_autocommit(&statement, mode).await
     }
 
     async fn run_stream(&self, statement: Statement) -> Result<RowStream<'_>> {
@@ -202,6 +215,8 @@ pub(super) struct Engine {
     failed: Mutex<HashMap<String, Instant>>,
     catalog: RwLock<Arc<Catalog>>,
     statements: StatementCache,
+    freshness: Freshness,
+    replicator: OnceLock<Replicator>,
     _sweeper: Option<Sweeper>,
 }
 

@@ -8,7 +8,7 @@ use crate::database::{ColumnMeta, QueryResult, Row};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::change::run_change;
 use crate::plan::{StoreTraits, explain_change, explain_query};
-use crate::txn::Txn;
+use crate::txn::{ReadMode, Txn};
 use crate::value::Value;
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,8 +40,11 @@ impl Engine {
         let result = |rows: Vec<Vec<Value>>, affected: u64, command| {
             let columns = Arc::clone(&prepared.columns);
             let rows = rows.into_iter().map(|row| Row::new(Arc::clone(&columns), row)).collect();
-            QueryResult { columns: Arc::clone(&prepared.columns), rows, affected, command }
+            QueryResult { columns: Arc::clone(&prepared.columns), rows, affected, command, ..QueryResult::default() }
         };
+        if txn.read_mode() != ReadMode::Strong {
+            self.choose_copies(txn, &prepared.tables).await?;
+        }
         match &prepared.action {
             Action::Query { node, locks } => {
                 if *locks {
@@ -49,7 +52,7 @@ impl Engine {
                 }
                 let rows = crate::exec::run(node, &mut self.context(txn, catalog, values)).await?;
                 let affected = rows.len() as u64;
-                Ok(result(rows, affected, command))
+                Ok(QueryResult { report: txn.report(), ..result(rows, affected, command) })
             }
             Action::Change(change) => {
                 let done = run_change(change, &mut self.context(txn, catalog, values)).await?;
@@ -164,6 +167,6 @@ impl Engine {
             [ColumnMeta { name: name.into(), data_type: crate::DataType::Text }].into_iter().collect();
         let rows: Vec<Row> =
             lines.into_iter().map(|line| Row::new(Arc::clone(&columns), vec![Value::from(line)])).collect();
-        QueryResult { columns, affected: rows.len() as u64, rows, command }
+        QueryResult { columns, affected: rows.len() as u64, rows, command, ..QueryResult::default() }
     }
 }

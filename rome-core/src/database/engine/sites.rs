@@ -378,6 +378,10 @@ fn belongs_elsewhere(site: &str) -> Error {
 
 /// Refuses to let a home go that a table has rows at.
 async fn refuse_rows(txn: &mut Txn, table: &Table, home: HomeNo, site: &str) -> Result<()> {
+    if table.homes.replicas().contains(&home) {
+        // Copies may go.
+        return Ok(());
+    }
     // Claims may have been left here by rows that live elsewhere.
     let claims = table.indexes.iter().filter_map(|index| index.claims).chain(table.claims);
     let reads = claims.chain([table.id.0]).map(|space| HomeRead {

@@ -43,7 +43,7 @@ impl Engine {
     /// A page is a range read: whoever writes into it meanwhile wins. So a page that lost is halved, or writers that never pause would keep the
     /// index from ever being filled.
     async fn fill(&self, pending: &PendingIndex) -> Result<()> {
-        for home in self.described(pending.table)?.homes.all() {
+        for home in self.described(pending.table)?.homes.holding() {
             self.fill_home(pending, home).await?;
         }
         self.change_index(pending, true).await

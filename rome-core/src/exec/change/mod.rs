@@ -9,8 +9,11 @@ mod constraints;
 mod delete;
 mod foreign_keys;
 mod insert;
+mod replica;
 mod update;
 mod write;
+
+pub use replica::replicate_row;
 
 use super::context::ExecContext;
 use super::node::{Assignment, Change};
