@@ -7,6 +7,7 @@
 
 #[path = "../../../tests/histories/checker.rs"]
 mod checker;
+mod copies;
 mod network;
 mod sql;
 mod world;
@@ -111,5 +112,32 @@ fn the_same_seed_is_the_same_database() {
     for seed in [2, 3, 7] {
         let plan = Plan { transactions: 8, ..plan(seed) };
         assert_eq!(sql::run(plan).1, sql::run(plan).1);
+    }
+}
+
+#[test]
+fn copies_under_many_seeds() {
+    let mut total = copies::Counts::default();
+    let only = seeds().count() == 1;
+    for seed in seeds() {
+        match catch_unwind(AssertUnwindSafe(|| copies::run(Plan { transactions: 10, ..plan(seed) }))) {
+            Ok((counts, log)) => {
+                if only {
+                    println!("{log}");
+                }
+                total.add(&counts);
+            }
+            Err(_) => panic!("seed {seed} failed; ROME_TEST_SEED={seed} repeats it"),
+        }
+    }
+    println!("{} seeds: {total:?}", seeds().count());
+    assert!(total.did_all() || only, "the simulation does not do what it should");
+}
+
+#[test]
+fn the_same_seed_is_the_same_copy() {
+    for seed in [2, 3, 7] {
+        let plan = Plan { transactions: 10, ..plan(seed) };
+        assert_eq!(copies::run(plan).1, copies::run(plan).1);
     }
 }

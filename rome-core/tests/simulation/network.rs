@@ -6,6 +6,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{StreamExt, future};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -219,6 +220,28 @@ impl Store for Remote {
     }
 
     async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
-        self.network.store(self.to).watch(home, stream, after).await
+        let (store, home) = (Arc::clone(self.network.store(self.to)), home.clone());
+        let attached = self.exchange(async move { store.watch(&home, stream, after).await }).await;
+        let lost = |address: String| StoreError::Unavailable { address, reason: "the stream broke off".into() };
+        let events = attached.unwrap_or_else(|| Err(lost(self.address())))?;
+        // Each event is a message, one after the other; where one is lost the stream breaks off.
+        let (network, from, to) = (Arc::clone(&self.network), self.from, self.to);
+        let (crashed, address) = (Arc::clone(&self.crashed), self.address());
+        let arriving = events.then(move |event| {
+            let travel = network.travel(to, from);
+            let (gone, lost) = (crashed.load(Ordering::Relaxed), lost(address.clone()));
+            async move {
+                match travel {
+                    _ if gone => std::future::pending().await,
+                    None => Err(lost),
+                    Some(travel) => {
+                        sleep(travel).await;
+                        event
+                    }
+                }
+            }
+        });
+        let mut broken = false;
+        Ok(arriving.take_while(move |event| future::ready(!std::mem::replace(&mut broken, event.is_err()))).boxed())
     }
 }

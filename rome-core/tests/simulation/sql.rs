@@ -51,7 +51,8 @@ fn site(number: usize) -> String {
 impl Cloud {
     async fn client(&self, at: usize, crashed: &Arc<AtomicBool>) -> Result<RomeDatabase> {
         let stores = (0..self.plan.sites).map(|to| (site(to), self.network.reach(at, to, Arc::clone(crashed))));
-        let patience = Patience { recovery_after: Duration::from_millis(300), ..Patience::default() };
+        let recovery_after = Duration::from_millis(300);
+        let patience = Patience { recovery_after, replicate_every: None, ..Patience::default() };
         let number = self.clients.fetch_add(100, Ordering::Relaxed) as u64;
         let seed = Some(self.plan.seed.wrapping_mul(1_000_003).wrapping_add(number));
         let options = Options { patience, seed, max_attempts: 8, ..Options::default() };

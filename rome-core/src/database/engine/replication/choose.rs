@@ -59,9 +59,10 @@ impl Engine {
                 ReadMode::Stale { max } => staleness.is_some_and(|staleness| staleness <= max),
                 ReadMode::Available => true,
             };
+            // All or none: the tables of one home are read as they were at one moment.
+            let whole = tables.iter().all(|table| replica.as_ref().is_some_and(|replica| replica.has(table)));
             for table in tables {
-                let copied = fresh && replica.as_ref().is_some_and(|replica| replica.has(table));
-                txn.choose(table, copied, staleness);
+                txn.choose(table, fresh && whole, staleness);
             }
         }
         Ok(())
