@@ -2,7 +2,7 @@
 //!
 //! Every part reads and writes tables through [`rome_core::database::Database`] alone, so that the same program runs on the embedded
 //! store, on Redis, on etcd, or on a SQL server: the store's URL is the only difference. There is no message queue. A part finds its work
-//! by looking at the state:
+//! by looking at the state, when the database tells that it has changed or else from time to time:
 //!
 //! ```text
 //! api        authenticates, checks quota, inserts servers        -> scheduling
@@ -17,6 +17,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod clock;
+pub mod doorbell;
 pub mod driver;
 pub mod meter;
 pub mod model;

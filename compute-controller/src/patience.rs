@@ -1,9 +1,13 @@
 //! How long a part waits before it looks at the state again.
 //!
-//! In this first form parts poll: the `Database` trait offers no watch yet. A part that found work looks again at once, one that found
-//! none waits twice as long as the last time, within bounds, so that an idle cloud costs little and a busy one answers quickly.
+//! A part that found work looks again at once, one that found none waits twice as long as the last time, within bounds, so that an idle cloud
+//! costs little and a busy one answers quickly. Where a [`Doorbell`] tells when there is work, a part that has none only looks to be sure.
 
+use crate::doorbell::Doorbell;
 use std::time::Duration;
+
+/// The pause of a part that has nothing to do and hears when it has.
+const LONGEST_BESIDE_BELL: Duration = Duration::from_secs(5);
 
 /// A pause that doubles from `shortest` to `longest` while nothing happens.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +32,13 @@ impl Patience {
     /// Work was found.
     pub fn reset(&mut self) {
         self.current = self.shortest;
+    }
+
+    /// The next pause of a part that hears a bell, or does not.
+    pub fn next_pause_beside(&mut self, bell: &Doorbell) -> Duration {
+        let idle = self.current >= self.longest;
+        let pause = self.next_pause();
+        if idle && bell.is_heard() { LONGEST_BESIDE_BELL } else { pause }
     }
 
     /// The next pause.

@@ -9,6 +9,7 @@
 
 pub mod reconcile;
 
+use crate::doorbell::Doorbell;
 use crate::driver::{Driver, DriverError};
 use crate::model::{HEARTBEAT_EVERY, Program, Resources, ServerState};
 use crate::patience::Patience;
@@ -112,6 +113,8 @@ impl Agent {
         let mut heartbeat = interval(HEARTBEAT_EVERY);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut patience = Patience::default();
+        let work = servers::hosted(&self.host_id, Some(&ServerState::WORK_OF_AGENT));
+        let mut bell = Doorbell::new(Arc::clone(&self.database), work);
         let mut look_at = Instant::now();
         let mut reconcile_at = Instant::now();
         loop {
@@ -132,6 +135,10 @@ impl Agent {
                     }
                     patience.reset();
                 }
+                () = bell.rung() => {
+                    patience.reset();
+                    look_at = look_at.min(Instant::now() + patience.next_pause());
+                }
                 () = sleep_until(look_at) => {
                     let whole = Instant::now() >= reconcile_at;
                     match self.look(whole).await {
@@ -142,7 +149,7 @@ impl Agent {
                             if started {
                                 patience.reset();
                             }
-                            look_at = Instant::now() + patience.next_pause();
+                            look_at = Instant::now() + patience.next_pause_beside(&bell);
                         }
                         Err(error) => {
                             warn!(%error, "can't look at the state");

@@ -8,6 +8,7 @@
 pub mod placement;
 
 use crate::clock;
+use crate::doorbell::Doorbell;
 use crate::model::{HEARTBEAT_EVERY, Program};
 use crate::patience::Patience;
 use crate::state::{claims, hosts, moves, servers, services, sites};
@@ -58,6 +59,7 @@ pub async fn run(database: Arc<dyn Database>, site: &str, name: &str, mut stop: 
     let mut heartbeat = interval(HEARTBEAT_EVERY);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut patience = Patience::default();
+    let mut bell = Doorbell::new(Arc::clone(&database), servers::all_waiting(site));
     let mut look_at = Instant::now();
     loop {
         tokio::select! {
@@ -72,13 +74,17 @@ pub async fn run(database: Arc<dyn Database>, site: &str, name: &str, mut stop: 
                     Err(error) => warn!(%error, "the heartbeat failed"),
                 }
             }
+            () = bell.rung() => {
+                patience.reset();
+                look_at = look_at.min(Instant::now() + patience.next_pause());
+            }
             () = sleep_until(look_at) => {
                 match round(database.as_ref(), site).await {
                     Ok(done) => {
                         if done.claimed + done.failed > 0 {
                             patience.reset();
                         }
-                        look_at = Instant::now() + patience.next_pause();
+                        look_at = Instant::now() + patience.next_pause_beside(&bell);
                     }
                     Err(error) => {
                         warn!(%error, "a round of scheduling failed");

@@ -303,19 +303,22 @@ pub async fn rename<E: Executor + ?Sized>(
     on.execute(update).await.map(drop)
 }
 
+/// The servers of a site that wait for a scheduler, as a query.
+pub fn all_waiting(site: &str) -> SelectStatement {
+    Query::select()
+        .columns([Servers::Id, Servers::Vcpus, Servers::RamMb, Servers::DiskGb, Servers::AvailabilityZone])
+        .from(Servers::Table)
+        .and_where(Expr::col(Servers::Site).eq(site))
+        .and_where(Expr::col(Servers::Status).eq(ServerState::Scheduling))
+        .to_owned()
+}
+
 /// The servers of a site that wait for a scheduler, at most `limit`.
 ///
 /// # Errors
 /// What the database says.
 pub async fn waiting<E: Executor + ?Sized>(on: &E, site: &str, limit: u64) -> Result<Vec<WaitingServer>> {
-    let select = Query::select()
-        .columns([Servers::Id, Servers::Vcpus, Servers::RamMb, Servers::DiskGb, Servers::AvailabilityZone])
-        .from(Servers::Table)
-        .and_where(Expr::col(Servers::Site).eq(site))
-        .and_where(Expr::col(Servers::Status).eq(ServerState::Scheduling))
-        .limit(limit)
-        .to_owned();
-    on.query_as(select).await
+    on.query_as(all_waiting(site).limit(limit).to_owned()).await
 }
 
 /// The servers of a host in one of these states; all without.
@@ -327,6 +330,11 @@ pub async fn of_host<E: Executor + ?Sized>(
     host_id: &str,
     states: Option<&[ServerState]>,
 ) -> Result<Vec<HostedServer>> {
+    on.query_as(hosted(host_id, states)).await
+}
+
+/// [`of_host`] as a query.
+pub fn hosted(host_id: &str, states: Option<&[ServerState]>) -> SelectStatement {
     let mut select = Query::select();
     select
         .columns([Servers::Id, Servers::Status])
@@ -335,7 +343,7 @@ pub async fn of_host<E: Executor + ?Sized>(
     if let Some(states) = states {
         select.and_where(Expr::col(Servers::Status).is_in(states.iter().map(|state| state.as_str())));
     }
-    on.query_as(select).await
+    select
 }
 
 /// Which servers are where at a site: `(host id, server id, server name)`.

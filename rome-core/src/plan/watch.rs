@@ -44,11 +44,9 @@ pub fn plan_watch(query: &Query) -> Result<WatchPlan> {
     }
     let layout: Vec<ColId> = scan.columns.iter().map(|(id, _)| *id).collect();
     let planner = Planner::default();
-    let matching = RowMatch {
-        positions: scan.columns.iter().map(|(_, position)| *position).collect(),
-        filters: planner.resolve_all(filters, &layout)?,
-        output: planner.resolve_all(output, &layout)?,
-    };
+    let positions = scan.columns.iter().map(|(_, position)| *position).collect();
+    let filters = planner.resolve_all(filters, &layout)?;
+    let matching = RowMatch::new(positions, filters, planner.resolve_all(output, &layout)?);
     let (node, columns) = plan_query(query)?;
     Ok(WatchPlan { table: Arc::clone(scan.table), node, columns, matching })
 }

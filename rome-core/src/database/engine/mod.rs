@@ -48,6 +48,7 @@ use std::time::Duration;
 use sweeper::Sweeper;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use watch::Events;
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -131,6 +132,7 @@ impl RomeDatabase {
             failed: Mutex::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             statements: StatementCache::default(),
+            events: Events::default(),
             freshness: Freshness::default(),
             replicator: OnceLock::new(),
             _sweeper: sweeper,
@@ -215,6 +217,7 @@ pub(super) struct Engine {
     failed: Mutex<HashMap<String, Instant>>,
     catalog: RwLock<Arc<Catalog>>,
     statements: StatementCache,
+    events: Events,
     freshness: Freshness,
     replicator: OnceLock<Replicator>,
     _sweeper: Option<Sweeper>,

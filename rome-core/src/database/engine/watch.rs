@@ -14,15 +14,16 @@ use crate::database::watch::{RowChange, Watch, WatchCursor, WatchItem};
 use crate::database::{ColumnMeta, Row, Statement};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::functions::CallContext;
-use crate::exec::keys::decode_table_row;
 use crate::plan::WatchPlan;
-use crate::store::{Epoch, ReadLimits, StoreError, Version, WatchStream};
+use crate::store::{Epoch, ReadLimits, StoreError, Version, WatchEvent, WatchStream};
 use crate::topology::HomeNo;
-use crate::txn::{Client, HomeRead, KeyChange, Mode, decode_event};
+use crate::txn::{HomeRead, KeyChange, Mode, decode_event};
 use crate::value::Value;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -34,6 +35,10 @@ const WAITING_ITEMS: usize = 64;
 const ROWS_AT_A_TIME: usize = 1_000;
 /// After so many events that change nothing of the result, the cursor is told nevertheless.
 const SILENT_EVENTS: usize = 1_000;
+/// Events of each stream that are kept decoded.
+const DECODED_EVENTS: usize = 64;
+/// Larger ones are not.
+const LARGEST_KEPT: usize = 64 << 10;
 /// Pauses between attempts to hear of a home again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -207,7 +212,7 @@ impl Watching {
         let calls = CallContext { home: self.engine.client.local(), ..CallContext::at(chrono::Utc::now()) };
         let reader = Reader { plan, columns: columns(plan), params: &self.values, calls };
         let homes = positions.iter().map(|(home, epoch, version)| {
-            Heard { client: Arc::clone(&self.engine.client), home: *home, stream: stream.clone(), epoch: *epoch }
+            Heard { engine: Arc::clone(&self.engine), home: *home, stream: stream.clone(), epoch: *epoch }
                 .from(*version)
         });
         let mut heard: SelectAll<_> = homes.collect();
@@ -309,15 +314,42 @@ impl Reader<'_> {
 
     fn row(&self, stored: Option<&Bytes>) -> Result<Option<Row>> {
         let Some(stored) = stored else { return Ok(None) };
-        let row = decode_table_row(&self.plan.table, stored)?;
-        let row = self.plan.matching.of(&row, self.params, &self.calls)?;
+        let row = self.plan.matching.of(&self.plan.table, stored, self.params, &self.calls)?;
         Ok(row.map(|row| Row::new(Arc::clone(&self.columns), row)))
+    }
+}
+
+/// The events that were decoded last. Many watchers of a table hear the same ones at about the same time: one of them decodes each.
+#[derive(Debug, Default)]
+pub(super) struct Events(Mutex<HashMap<(HomeNo, Epoch, Bytes), Decoded>>);
+
+/// By version, the newest last.
+type Decoded = VecDeque<(Version, Arc<[KeyChange]>)>;
+
+impl Events {
+    fn decoded(&self, of: &Heard, event: &WatchEvent) -> Result<Arc<[KeyChange]>> {
+        let key = (of.home, of.epoch, of.stream.clone());
+        let known = |decoded: &Decoded| decoded.iter().rev().find(|(version, _)| *version == event.version).cloned();
+        if let Some((_, changes)) = self.0.lock().get(&key).and_then(known) {
+            return Ok(changes);
+        }
+        let changes: Arc<[KeyChange]> = decode_event(&event.payload)?.into();
+        if event.payload.len() > LARGEST_KEPT {
+            return Ok(changes);
+        }
+        let mut events = self.0.lock();
+        let decoded = events.entry(key).or_default();
+        decoded.push_back((event.version, Arc::clone(&changes)));
+        if decoded.len() > DECODED_EVENTS {
+            decoded.pop_front();
+        }
+        Ok(changes)
     }
 }
 
 /// What is heard of a home.
 enum News {
-    Event(Version, Vec<KeyChange>),
+    Event(Version, Arc<[KeyChange]>),
     Lost(Error),
     Regained,
     /// Events were missed.
@@ -327,7 +359,7 @@ enum News {
 
 /// The stream of a home, taken up again where it breaks off.
 struct Heard {
-    client: Arc<Client>,
+    engine: Arc<Engine>,
     home: HomeNo,
     stream: Bytes,
     epoch: Epoch,
@@ -370,7 +402,7 @@ impl Hearing {
                     Some(Ok(event)) => {
                         self.after = event.version;
                         self.pause = FIRST_PAUSE;
-                        return Some(match decode_event(&event.payload) {
+                        return Some(match self.heard.engine.events.decoded(&self.heard, &event) {
                             Ok(changes) => News::Event(event.version, changes),
                             Err(error) => self.ended(News::Failed(error)),
                         });
@@ -400,8 +432,8 @@ impl Hearing {
     }
 
     async fn attach(&mut self) -> Result<(), StoreError> {
-        let Heard { client, home, stream, epoch } = &self.heard;
-        self.events = Some(client.watch(*home, stream.clone(), *epoch, self.after).await?);
+        let Heard { engine, home, stream, epoch } = &self.heard;
+        self.events = Some(engine.client.watch(*home, stream.clone(), *epoch, self.after).await?);
         Ok(())
     }
 }
