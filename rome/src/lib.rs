@@ -38,7 +38,8 @@
 
 pub use rome_core::database::{
     AsRomeError, Database, DatabaseExt, Dialect, Executor, Features, FromRow, FromValue, IntoStatement, Options,
-    QueryResult, Queryable, RetryPolicy, RomeDatabase, Row, RowStream, Statement, Transaction, TransactionOptions,
+    QueryResult, Queryable, ReadMode, ReadReport, RetryPolicy, RomeDatabase, Row, RowChange, RowStream, Statement,
+    Transaction, TransactionOptions, Watch, WatchCursor, WatchItem,
 };
 mod topology;
 
