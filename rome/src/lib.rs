@@ -41,6 +41,7 @@ pub use rome_core::database::{
     QueryResult, Queryable, RetryPolicy, RomeDatabase, Row, RowStream, Statement, Transaction, TransactionOptions,
 };
 mod topology;
+mod url;
 
 pub use rome_core::{DataType, Error, Result, SqlState, Value, error, store};
 
@@ -49,6 +50,7 @@ use rome_core::store::StoreError;
 use rome_core::store::{MemoryStore, Store};
 use std::sync::Arc;
 pub use topology::TopologyFile;
+pub use url::hide_credentials;
 
 /// Opens the database at a URL.
 ///

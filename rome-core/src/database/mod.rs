@@ -13,6 +13,7 @@ mod row;
 mod statement;
 
 pub use crate::topology::{FixedSites, Sites};
+pub use engine::{Held, Prepared, SiteFound, SiteState, SiteStatus, Standing, Survey, SurveyOptions};
 pub use engine::{Options, RomeDatabase};
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};

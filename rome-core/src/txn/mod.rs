@@ -22,6 +22,8 @@
 //! | `many`, `protocol`, `perform` | the commit over several homes: its driver, its state machines, its requests as commits of stores |
 //! | `marks`, `held` | marks as bytes; what stands between a transaction and the marks of others |
 //! | `settle` | what to do about another transaction's mark |
+//! | `unended` | what is left to do of commits that were told |
+//! | `survey` | what a home holds of such transactions, without touching it |
 //!
 //! Deliberately absent: locks, leases and clocks. A transaction that a client forgets holds nothing.
 
@@ -38,9 +40,12 @@ mod part;
 mod perform;
 pub mod protocol;
 mod settle;
+mod survey;
 mod transaction;
+mod unended;
 
 pub use client::{Client, Mode, Patience, Place};
 pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId, value_or_intent};
 pub use settle::Sweep;
+pub use survey::prepared_at;
 pub use transaction::{HomeRead, RoundTrips, Savepoint, Txn};

@@ -9,6 +9,7 @@
 //! | `numbers` | identity columns |
 //! | `sweeper` | ending what other clients have left behind |
 //! | `sites` | opening a database at several sites; sites that join and leave |
+//! | `status` | how the sites are, asked from outside |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
 mod autocommit;
@@ -17,6 +18,7 @@ mod numbers;
 mod running;
 mod sites;
 mod statement;
+mod status;
 mod sweeper;
 mod upkeep;
 
@@ -37,6 +39,7 @@ use parking_lot::RwLock;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use statement::{StatementCache, row_rules};
+pub use status::{Held, Prepared, SiteFound, SiteState, SiteStatus, Standing, Survey, SurveyOptions};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,6 +132,12 @@ impl RomeDatabase {
             _sweeper: sweeper,
         };
         Self { engine: Arc::new(engine) }
+    }
+
+    /// Waits until what this client's commits have left to do at other sites is done. A program that ends earlier leaves that to others, who find its
+    /// marks in their way meanwhile.
+    pub async fn ended(&self) {
+        self.engine.client.ended().await;
     }
 
     /// The store below, for measuring.

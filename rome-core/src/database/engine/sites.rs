@@ -26,6 +26,18 @@ impl RomeDatabase {
     /// 22023 where the sites are not those of the database, 55000 where a site belongs to another one, 57P03 where another version of Rome wrote a
     /// store, and the stores' own. Once the database exists, only the local site must be there.
     pub async fn open_sites(local: &str, sites: Arc<dyn Sites>, options: Options) -> Result<Self> {
+        Self::open_at(local, sites, options, true).await
+    }
+
+    /// Opens a database at several sites that exists already.
+    ///
+    /// # Errors
+    /// As [`RomeDatabase::open_sites`]; 55000 where the local site has no such database.
+    pub async fn open_existing_sites(local: &str, sites: Arc<dyn Sites>, options: Options) -> Result<Self> {
+        Self::open_at(local, sites, options, false).await
+    }
+
+    async fn open_at(local: &str, sites: Arc<dyn Sites>, options: Options, begins: bool) -> Result<Self> {
         let names = sites.names();
         let wanted: Vec<(String, u16)> = names.iter().map(|name| (name.clone(), sites.homes(name))).collect();
         // Refuses bad names before anything is asked.
@@ -34,10 +46,11 @@ impl RomeDatabase {
         let store = sites.store(local).await?;
         let topology = match topology_at(&store, &HomeId::new(&options.home)).await? {
             Some(topology) => topology,
+            None if !begins => return Err(nothing_at(local)),
             None => begin(&wanted, &sites, &options).await?,
         };
         check_sites(&topology, &names, local)?;
-        let client = client_of(places(&topology, local, &store, &options)?, &sites, 2, &options)?;
+        let client = client_of(places(&topology, local, &store, &options.home)?, &sites, 2, &options)?;
         let database = Self::of(client, Catalog::empty(topology.clone()), options, Some(sites));
         // The other sites first: to read the catalog may take to end a change of it that somebody has left in the middle.
         database.engine.reach_sites(&Arc::new(topology)).await;
@@ -63,7 +76,7 @@ impl RomeDatabase {
         }
         let store = engine.store_of(name).await?;
         let grown = topology.with(name, engine.sites.as_ref().map_or(1, |sites| sites.homes(name)))?;
-        let places = places(&grown, name, &store, &engine.options)?;
+        let places = places(&grown, name, &store, &engine.options.home)?;
         let homes: Vec<HomeNo> = places.iter().map(|place| place.no).collect();
         places.into_iter().for_each(|place| engine.client.reach(place));
         let added = engine.join(topology, &grown, name).await;
@@ -189,7 +202,7 @@ impl Engine {
 
     async fn reach_site(&self, topology: &Topology, site: &str) -> Result<()> {
         let store = self.store_of(site).await?;
-        let places = places(topology, site, &store, &self.options)?;
+        let places = places(topology, site, &store, &self.options.home)?;
         let Some(first) = places.first() else { return Ok(()) };
         // Nothing is written into a store that is not this database's.
         match topology_at(&first.store, &first.home).await? {
@@ -203,7 +216,7 @@ impl Engine {
 }
 
 /// The topology that a home keeps, or is about to keep.
-async fn topology_at(store: &Arc<dyn Store>, home: &HomeId) -> Result<Option<Topology>> {
+pub(super) async fn topology_at(store: &Arc<dyn Store>, home: &HomeId) -> Result<Option<Topology>> {
     let reads = vec![Read::Point(format_key()), Read::Point(topology_key())];
     let ReadOutcome::Answer(answer) = store.read(home, ReadRequest { reads, ..ReadRequest::default() }).await? else {
         return Err(Error::internal("a read without guards had a conflict"));
@@ -219,9 +232,9 @@ async fn topology_at(store: &Arc<dyn Store>, home: &HomeId) -> Result<Option<Top
 }
 
 /// The homes of a site. In its store the first has the database's own name, the others that name with a number.
-fn places(topology: &Topology, site: &str, store: &Arc<dyn Store>, options: &Options) -> Result<Vec<Place>> {
+pub(super) fn places(topology: &Topology, site: &str, store: &Arc<dyn Store>, home: &str) -> Result<Vec<Place>> {
     let homes = topology.site(site)?.homes.iter().enumerate().map(|(at, no)| {
-        let name = if at == 0 { options.home.clone() } else { format!("{}-{}", options.home, at + 1) };
+        let name = if at == 0 { home.to_owned() } else { format!("{home}-{}", at + 1) };
         Place { no: *no, site: site.into(), store: Arc::clone(store), home: HomeId::new(&name) }
     });
     Ok(homes.collect())
@@ -267,6 +280,13 @@ pub(super) fn was_removed(site: &str) -> Error {
         .with_hint("Open the database as a client of another site.")
 }
 
+fn nothing_at(site: &str) -> Error {
+    Error::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the store of site \"{site}\" holds no database of several sites"),
+    )
+}
+
 fn check_sites(topology: &Topology, names: &[String], local: &str) -> Result<()> {
     topology.home_of_site(local)?;
     // Sites that have joined since, this client does not know; sites that have left, it need not know of.
@@ -282,7 +302,7 @@ async fn begin(wanted: &Topology, sites: &Arc<dyn Sites>, options: &Options) -> 
     let topology = Topology { cluster, ..wanted.clone() };
     let mut all = vec![];
     for site in &topology.sites {
-        all.extend(places(&topology, &site.name, &sites.store(&site.name).await?, options)?);
+        all.extend(places(&topology, &site.name, &sites.store(&site.name).await?, &options.home)?);
     }
     let mut txn = client_of(all, sites, 3, options)?.begin(Mode::Interactive);
     let homes = topology.homes();
