@@ -53,6 +53,8 @@ pub struct Homes {
     rule: Rule,
     /// All homes that exist.
     known: Vec<HomeNo>,
+    /// The number that the next home gets.
+    next: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +66,7 @@ enum Rule {
 
 impl Default for Homes {
     fn default() -> Self {
-        Self { positions: vec![], rule: Rule::One(HomeNo::FIRST), known: vec![HomeNo::FIRST] }
+        Self { positions: vec![], rule: Rule::One(HomeNo::FIRST), known: vec![HomeNo::FIRST], next: 1 }
     }
 }
 
@@ -96,7 +98,12 @@ impl Homes {
                 Rule::Sharded { columns, homes: topology.site(site)?.homes.clone() }
             }
         };
-        Ok(Self { positions: positions.collect::<Result<_>>()?, rule, known: topology.homes() })
+        Ok(Self {
+            positions: positions.collect::<Result<_>>()?,
+            rule,
+            known: topology.homes(),
+            next: topology.next_home,
+        })
     }
 
     /// Every home that may hold rows.
@@ -147,6 +154,11 @@ impl Homes {
     /// Whether there is a home of this number.
     pub fn exists(&self, home: HomeNo) -> bool {
         self.known.contains(&home)
+    }
+
+    /// Whether there was a home of this number, and never will be again.
+    pub fn existed(&self, home: HomeNo) -> bool {
+        home.0 < self.next && !self.exists(home)
     }
 
     /// The home of a row.

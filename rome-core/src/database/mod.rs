@@ -13,8 +13,8 @@ mod row;
 mod statement;
 
 pub use crate::topology::{FixedSites, Sites};
+pub use engine::{ForgetOptions, Forgotten, Options, RomeDatabase};
 pub use engine::{Held, Prepared, SiteFound, SiteState, SiteStatus, Standing, Survey, SurveyOptions};
-pub use engine::{Options, RomeDatabase};
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};
 pub use statement::{Dialect, IntoStatement, QueryStatement, SchemaStatement, Statement};

@@ -22,6 +22,7 @@
 //! | `many`, `protocol`, `perform` | the commit over several homes: its driver, its state machines, its requests as commits of stores |
 //! | `marks`, `held` | marks as bytes; what stands between a transaction and the marks of others |
 //! | `settle` | what to do about another transaction's mark |
+//! | `lost` | what was in doubt with a home that is gone for good |
 //! | `unended` | what is left to do of commits that were told |
 //! | `survey` | what a home holds of such transactions, without touching it |
 //!
@@ -33,6 +34,7 @@ mod client;
 mod guards;
 mod held;
 mod lanes;
+mod lost;
 mod many;
 mod marks;
 mod overlay;
@@ -45,6 +47,7 @@ mod transaction;
 mod unended;
 
 pub use client::{Client, Mode, Patience, Place};
+pub use lost::DecidedTxn;
 pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId, value_or_intent};
 pub use settle::Sweep;
 pub use survey::prepared_at;

@@ -10,9 +10,11 @@
 //! | `sweeper` | ending what other clients have left behind |
 //! | `sites` | opening a database at several sites; sites that join and leave |
 //! | `status` | how the sites are, asked from outside |
+//! | `forget` | a site that is gone for good |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
 mod autocommit;
+mod forget;
 mod interactive;
 mod numbers;
 mod running;
@@ -33,6 +35,7 @@ use crate::topology::Sites;
 use crate::txn::{Client, Patience, Txn};
 use crate::value::Value;
 use async_trait::async_trait;
+pub use forget::{ForgetOptions, Forgotten};
 use interactive::RomeTransaction;
 use numbers::Numbers;
 use parking_lot::RwLock;
@@ -226,7 +229,7 @@ impl Engine {
         if fresh.topology().epoch == 0 && self.catalog().topology().epoch > 0 {
             return Err(sites::was_removed(self.client.local_site()));
         }
-        self.reach_sites(fresh.topology()).await;
+        self.reach_sites(fresh.topology()).await?;
         *self.catalog.write() = Arc::clone(&fresh);
         Ok(fresh)
     }

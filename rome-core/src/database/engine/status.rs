@@ -6,7 +6,7 @@
 use super::RomeDatabase;
 use super::sites::places;
 use crate::catalog::keys::{all_tables, format_key, topology_key, whole_space};
-use crate::catalog::{FORMAT, Table, check_format};
+use crate::catalog::{FORMAT, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
     Durability, Entry, HomeId, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, SPACE_LEN, Store,
@@ -334,7 +334,9 @@ impl Survey {
     fn places(&self, site: &str) -> Result<Vec<Place>> {
         let status = self.site(site).zip(self.topology.as_ref());
         match status.map(|(status, topology)| (&status.state, topology)) {
-            Some((SiteState::Reached(found), topology)) if topology.site(site).is_ok() => {
+            Some((SiteState::Reached(found), topology))
+                if matches!(found.standing, Standing::Member | Standing::Behind { .. }) =>
+            {
                 places(topology, site, &found.store, &self.options.home)
             }
             Some((SiteState::Unreachable(error), _)) => Err(error.clone()),
@@ -364,11 +366,9 @@ fn counted(ranges: &[KeyRange], page: Vec<ReadResult>, held: &mut Held) -> Resul
 async fn tables_at(place: &Place) -> Result<Vec<Table>> {
     let limits = ReadLimits { entries: usize::MAX, bytes: crate::catalog::MAX_CATALOG_BYTES };
     let all = Read::Range { range: all_tables(), limit: None, reverse: false };
-    let found = look(&place.store, &place.home, vec![Read::Point(format_key()), all], limits).await?;
-    let mut found = found.into_iter();
-    check_format(found.next().unwrap_or_default().entries.first())?;
+    let found = look(&place.store, &place.home, vec![all], limits).await?;
     let mut tables = vec![];
-    for entry in found.flat_map(|result| result.entries) {
+    for entry in found.into_iter().flat_map(|result| result.entries) {
         let Some(value) = value_or_intent(&entry.value)? else { continue };
         tables.push(serde_json::from_slice(&value).map_err(|error| {
             Error::new(SqlState::DATA_CORRUPTED, "a table's description in the store is corrupt")
