@@ -127,6 +127,12 @@ const BY_SITE: &str =
 #[test]
 fn a_database_begins_once() {
     let ground = Ground::of(&["pisa", "rome"]);
+    ground.topology("show", &[]).badly(&["no database was found", "is missing: there is no file", "SQLSTATE: 08006"]);
+    ground.topology("status", &[]).badly(&["unreachable", "No database was found"]);
+    assert!(!ground.path("pisa.rome").exists());
+    for site in ["pisa", "rome"] {
+        in_runtime(async { drop(rome::connect(&ground.store(site)).await.unwrap()) });
+    }
     ground.topology("show", &[]).badly(&["no database at the sites", "hint: Begin it with", "SQLSTATE: 55000"]);
     assert!(ground.topology("status", &[]).code == 1);
     let begun = ground.topology("init", &["--json"]).well("").json();
@@ -311,7 +317,11 @@ fn bad_arguments_are_refused() {
     rome(&["--help"]).well("topology");
     rome(&["topology", "--help"]).well("status");
     assert_eq!(rome(&["topology", "show", "redis://:s3cret@127.0.0.1:1"]).badly(&["08006"]).out, "");
-    rome(&["topology", "show", &ground.store("none")]).badly(&["holds no database of several sites"]);
+    // Who looks leaves nothing behind.
+    rome(&["topology", "show", &ground.store("none")]).badly(&["there is no file", "08006"]);
+    assert!(!ground.path("none.rome").exists());
+    in_runtime(async { drop(rome::connect(&ground.store("one")).await.unwrap()) });
+    rome(&["topology", "show", &ground.store("one")]).badly(&["holds no database of several sites"]);
 }
 
 #[test]
@@ -358,6 +368,36 @@ fn stores_of_others_are_refused() {
     ground.topology("status", &[]).badly(&["other format", "holds format 77"]);
     ground.write("sites.toml", &text);
     assert_eq!((&ground.kept(&ground.store("pisa"))["epoch"], ground.text()), (&1.into(), text));
+}
+
+/// A client that dies while it writes at several sites, then a site that is gone.
+#[test]
+fn a_site_that_is_gone_is_forgotten() {
+    let ground = Ground::of(&["pisa", "rome", "turin"]);
+    ground.topology("init", &[]).well("Began");
+    let unique = BY_SITE.replace("PRIMARY KEY (site, id)", "name text UNIQUE, PRIMARY KEY (site, id)");
+    let there = "CREATE TABLE there (id bigint PRIMARY KEY) WITH (placement = 'at(turin)')";
+    ground.sql(&[&unique, there, "INSERT INTO t VALUES ('pisa', 1, 'a'), ('rome', 1, 'b'), ('turin', 1, 'c')"]);
+    let forget = |more: &[&str]| ground.topology("forget", &[&["turin"], more].concat());
+    assert_eq!(forget(&[]).code, 2);
+    forget(&["--yes-it-is-gone"]).badly(&["\"turin\" is not gone: its store answers", "55000", "hint: Move or delete"]);
+    std::fs::remove_file(ground.path("turin.rome")).unwrap();
+    let text = ground.text();
+    ground.topology("status", &[]).badly(&["unreachable"]);
+    ground.topology("remove", &["turin"]).badly(&["turin"]);
+    assert!(!ground.path("turin.rome").exists());
+    forget(&["--yes-it-is-gone"]).badly(&["would be gone: \"there\"", "55000"]);
+    assert_eq!((&ground.kept(&ground.store("pisa"))["epoch"], ground.text()), (&1.into(), text));
+    let done =
+        forget(&["--yes-it-is-gone", "--drop-tables", "--json"]).well("taken out of the database and of the file");
+    let done = done.json();
+    assert_eq!((&done["dropped_tables"], &done["tables_that_lost_rows"]), (&vec!["there"].into(), &vec!["t"].into()));
+    assert_eq!((&done["decided"], &done["topology"]["epoch"]), (&Vec::<Value>::new().into(), &2.into()));
+    assert!(!ground.text().contains("turin"));
+    ground.sql(&["INSERT INTO t VALUES ('pisa', 2, 'c')", "UPDATE t SET name = name || '!'"]);
+    assert_eq!(ground.status_of("pisa")["rows"], 2);
+    forget(&["--yes-it-is-gone"]).badly(&["does not exist", "22023"]);
+    ground.topology("show", &[]).well("epoch 2, 2 sites");
 }
 
 fn server_url(variable: &str) -> String {

@@ -1,7 +1,10 @@
 //! The topology file: what it says, and changes of it that leave comments, order and everything else as the person wrote it.
 
+use async_trait::async_trait;
+use rome::store::Store;
 use rome::{Error, Result, SqlState, TopologyFile};
 use rome_core::database::Sites;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -70,6 +73,21 @@ impl SitesFile {
             _ => None,
         };
         Ok(found)
+    }
+
+    /// The sites' stores, except that no embedded store is made where there is none: to look must not leave empty files behind, and a file that
+    /// has gone is a site that can't be reached. Of a site that is about to join the store may be made.
+    pub fn existing(&self, joins: Option<&str>) -> Result<Arc<dyn Sites>> {
+        let mut missing = BTreeMap::new();
+        for site in self.sites.names().into_iter().filter(|site| Some(site.as_str()) != joins) {
+            let url = self.url(&site)?.unwrap_or_default();
+            if let Some(path) = url.strip_prefix("embedded:").map(PathBuf::from)
+                && !path.exists()
+            {
+                missing.insert(site, path);
+            }
+        }
+        Ok(Arc::new(Existing { sites: Arc::clone(&self.sites), missing }))
     }
 
     fn document(&self) -> Result<DocumentMut> {
@@ -147,6 +165,34 @@ impl SitesFile {
         };
         let file = written().map_err(|error: std::io::Error| unwritable(&self.path, &error))?;
         Ok(Pending { file, path: self.path.clone() })
+    }
+}
+
+/// A file's sites, some of whose embedded stores are missing.
+#[derive(Debug)]
+struct Existing {
+    sites: Arc<TopologyFile>,
+    missing: BTreeMap<String, PathBuf>,
+}
+
+#[async_trait]
+impl Sites for Existing {
+    fn names(&self) -> Vec<String> {
+        self.sites.names()
+    }
+
+    fn homes(&self, site: &str) -> u16 {
+        self.sites.homes(site)
+    }
+
+    async fn store(&self, site: &str) -> Result<Arc<dyn Store>> {
+        match self.missing.get(site) {
+            None => self.sites.store(site).await,
+            Some(path) => Err(Error::new(
+                SqlState::CONNECTION_FAILURE,
+                format!("the store of site \"{site}\" is missing: there is no file \"{}\"", path.display()),
+            )),
+        }
     }
 }
 

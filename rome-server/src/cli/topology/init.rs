@@ -1,5 +1,6 @@
 //! `rome topology init`: begins a database, or says that it is there.
 
+use super::file::SitesFile;
 use super::show::{differences, topology_text, topology_value};
 use super::{Place, Surveyed, persistently};
 use crate::cli::output::{Answer, several};
@@ -10,7 +11,10 @@ use std::sync::Arc;
 
 /// Begins the database at the file's sites, where none is there.
 pub async fn run(at: &Place, options: &Options) -> Result<Answer> {
-    let surveyed = at.surveyed().await?;
+    // All stores may be made here.
+    let file = SitesFile::read(&at.file)?;
+    let sites = Arc::clone(file.sites()) as _;
+    let surveyed = at.ask(file, sites).await?;
     check(&surveyed)?;
     if let Some(topology) = &surveyed.survey.topology {
         let text = format!("The database exists already; nothing was changed.\n\n{}", topology_text(topology));

@@ -5,12 +5,14 @@
 //! | `file` | the topology file: its sites, and changes of it that keep everything else as it is |
 //! | `init` | begin the database |
 //! | `show` | what the stores have, beside what the file says |
-//! | `sites` | sites that join, leave, or are gone for good |
+//! | `sites` | sites that join and leave |
+//! | `forget` | sites that are gone for good |
 //! | `status` | how the sites are |
 //!
 //! Before anything is changed all sites are asked what they hold ([`RomeDatabase::survey`]), so that nothing is begun or written by mistake.
 
 mod file;
+mod forget;
 mod init;
 mod show;
 mod sites;
@@ -20,7 +22,7 @@ use super::output::Answer;
 use clap::{Args, Subcommand};
 use file::SitesFile;
 use rome::{Error, Options, Result, RomeDatabase, SqlState};
-use rome_core::database::{SiteState, Sites, Survey, SurveyOptions};
+use rome_core::database::{ForgetOptions, SiteState, Sites, Survey, SurveyOptions};
 use rome_core::topology::Topology;
 use rome_core::txn::Patience;
 use std::path::PathBuf;
@@ -73,6 +75,24 @@ pub enum Command {
         at: Place,
         /// The site
         site: String,
+        #[command(flatten)]
+        changes: Changes,
+    },
+    /// Take a site that is gone for good out of the running database and out of the file, without asking it
+    ///
+    /// All other sites must be there. What the site held is lost. Transactions over several sites that were in doubt with it are decided by those
+    /// that remain, and listed. A site whose store still answers is refused: remove it instead.
+    Forget {
+        #[command(flatten)]
+        at: Place,
+        /// The site
+        site: String,
+        /// What it held is lost, and nobody goes on working there
+        #[arg(long, required = true)]
+        yes_it_is_gone: bool,
+        /// Drop the tables that are placed at the site, and the foreign keys that refer to them
+        #[arg(long)]
+        drop_tables: bool,
         #[command(flatten)]
         changes: Changes,
     },
@@ -151,6 +171,9 @@ pub async fn run(command: Command, json: bool) -> Result<Answer> {
             sites::add(&at, &site, store.as_deref(), homes, changes.options()).await
         }
         Command::Remove { at, site, changes } => sites::remove(&at, &site, changes.options()).await,
+        Command::Forget { at, site, yes_it_is_gone: _, drop_tables, changes } => {
+            forget::run(&at, &site, ForgetOptions { drop_tables }, changes.options()).await
+        }
         Command::Status { at, fast } => status::run(&at, fast, json).await,
     }
 }
@@ -184,19 +207,30 @@ impl Place {
     }
 
     async fn surveyed(&self) -> Result<Surveyed> {
-        self.survey(SitesFile::read(&self.file)?).await
+        self.survey(SitesFile::read(&self.file)?, None).await
     }
 
-    async fn survey(&self, file: SitesFile) -> Result<Surveyed> {
-        let sites: Arc<dyn Sites> = Arc::clone(file.sites()) as _;
+    /// Asks the sites of a file, one of which may be about to join.
+    async fn survey(&self, file: SitesFile, joins: Option<&str>) -> Result<Surveyed> {
+        let sites = file.existing(joins)?;
+        self.ask(file, sites).await
+    }
+
+    async fn ask(&self, file: SitesFile, sites: Arc<dyn Sites>) -> Result<Surveyed> {
         let survey = RomeDatabase::survey(self.local(&file), &sites, self.asking.options()).await?;
         Ok(Surveyed { file, sites, survey })
     }
 }
 
 impl Surveyed {
-    /// Opens the database as a client at a site: the one that was asked for, else the first that can be one.
+    /// Opens the database as a client at a site that can be one.
     async fn open(&self, at: &Place, except: Option<&str>, options: Options) -> Result<RomeDatabase> {
+        let local = self.client_at(at, except)?;
+        RomeDatabase::open_existing_sites(local, Arc::clone(&self.sites), options).await
+    }
+
+    /// Where a client of the database may be: the site that was asked for, else the first that can be one.
+    fn client_at<'a>(&'a self, at: &'a Place, except: Option<&str>) -> Result<&'a str> {
         let topology = self.survey.topology.as_ref().ok_or_else(|| self.nothing_there())?;
         let can_be = |name: &str| {
             let reached = matches!(self.survey.site(name).map(|site| &site.state), Some(SiteState::Reached(_)));
@@ -204,11 +238,7 @@ impl Surveyed {
         };
         let wanted = at.local(&self.file).filter(|local| Some(*local) != except);
         let first = || topology.sites.iter().map(|site| site.name.as_str()).find(|name| can_be(name));
-        let local = match wanted {
-            Some(local) => local,
-            None => first().ok_or_else(|| self.nobody_there())?,
-        };
-        RomeDatabase::open_existing_sites(local, Arc::clone(&self.sites), options).await
+        wanted.or_else(first).ok_or_else(|| self.nobody_there())
     }
 
     /// The topology, as it was found.

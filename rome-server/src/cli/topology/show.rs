@@ -34,6 +34,11 @@ fn is_store(place: &str) -> bool {
 }
 
 async fn of_store(url: &str, asking: &Asking) -> Result<Answer> {
+    if let Some(path) = url.strip_prefix("embedded:")
+        && !Path::new(path).exists()
+    {
+        return Err(Error::new(SqlState::CONNECTION_FAILURE, format!("there is no file \"{path}\"")));
+    }
     let asked =
         async { RomeDatabase::topology_in(&rome::open_store(url).await?, &rome::Options::default().home).await };
     let limit = Duration::from_secs_f64(asking.timeout);

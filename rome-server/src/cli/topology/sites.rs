@@ -25,7 +25,7 @@ pub async fn add(at: &Place, site: &str, store: Option<&str>, homes: Option<u16>
             (file, None)
         }
     };
-    let surveyed = at.survey(file).await?;
+    let surveyed = at.survey(file, Some(site)).await?;
     let found = surveyed.survey.site(site).map(|status| (&status.state, !status.homes.is_empty()));
     if surveyed.survey.topology.is_none() {
         return Err(surveyed.nothing_there());
@@ -61,7 +61,7 @@ pub async fn add(at: &Place, site: &str, store: Option<&str>, homes: Option<u16>
 pub async fn remove(at: &Place, site: &str, options: Options) -> Result<Answer> {
     let file = SitesFile::read(&at.file)?;
     let pending = without(at, &file, site)?;
-    let surveyed = at.survey(file).await?;
+    let surveyed = at.survey(file, None).await?;
     let Some(topology) = surveyed.survey.topology.clone() else { return Err(surveyed.nothing_there()) };
     let member = topology.site(site);
     if let (Err(unknown), None) = (&member, &pending) {
@@ -81,7 +81,7 @@ pub async fn remove(at: &Place, site: &str, options: Options) -> Result<Answer> 
 }
 
 /// The file without a site, ready to take its place; `None` where the file does not name it.
-fn without(at: &Place, file: &SitesFile, site: &str) -> Result<Option<Pending>> {
+pub(super) fn without(at: &Place, file: &SitesFile, site: &str) -> Result<Option<Pending>> {
     if at.local(file) == Some(site) || file.local() == Some(site) {
         let message = format!("\"{site}\" is the site that this client is at");
         return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
@@ -100,7 +100,7 @@ fn without(at: &Place, file: &SitesFile, site: &str) -> Result<Option<Pending>> 
 }
 
 /// Puts the file's new content in its place; whether there was any.
-fn replace(pending: Option<Pending>, what: &str) -> Result<bool> {
+pub(super) fn replace(pending: Option<Pending>, what: &str) -> Result<bool> {
     let Some(pending) = pending else { return Ok(false) };
     pending.replace().map_err(|error| {
         error

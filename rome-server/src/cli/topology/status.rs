@@ -91,8 +91,8 @@ fn state_of(site: &SiteStatus, content: &Content) -> &'static str {
     match &site.state {
         SiteState::Unknown => "not in the file",
         SiteState::Unreachable(_) => "unreachable",
-        SiteState::Reached(_) if content.failure.is_some() => "failing",
         SiteState::Reached(found) => match found.standing {
+            Standing::Member | Standing::Behind { .. } if content.failure.is_some() => "failing",
             Standing::Member => "ok",
             Standing::Behind { .. } => "behind",
             Standing::Former { .. } => "former",
