@@ -141,6 +141,8 @@ sql_states! {
     NAME_TOO_LONG = "42622";
     /// invalid name
     INVALID_NAME = "42602";
+    /// input or output of a file failed
+    IO_ERROR = "58030";
     /// disk or memory of the store is full
     DISK_FULL = "53100";
     /// out of memory: a query's limit

@@ -4,11 +4,13 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::ready;
 use rome_core::Error;
 use rome_core::SqlState;
 use rome_core::database::{
-    Database, DatabaseExt, Executor, FixedSites, IntoStatement, Options, QueryResult, Queryable, ReadMode,
-    RomeDatabase, TransactionOptions,
+    Database, DatabaseExt, Executor, FixedSites, ForgetOptions, IntoStatement, Options, QueryResult, Queryable,
+    ReadMode, RomeDatabase, TransactionOptions,
 };
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, CountingStore, HomeId, KeyRange, MemoryStore, Read, ReadOutcome, ReadRequest,
@@ -26,15 +28,19 @@ const SECONDS: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 struct Link {
     store: Arc<CountingStore>,
-    cut: AtomicBool,
+    cut: Arc<AtomicBool>,
+}
+
+fn check(cut: &AtomicBool) -> Result<(), StoreError> {
+    match cut.load(Ordering::Relaxed) {
+        true => Err(StoreError::Unavailable { address: "far away".into(), reason: "cut".into() }),
+        false => Ok(()),
+    }
 }
 
 impl Link {
     fn check(&self) -> Result<(), StoreError> {
-        match self.cut.load(Ordering::Relaxed) {
-            true => Err(StoreError::Unavailable { address: "far away".into(), reason: "cut".into() }),
-            false => Ok(()),
-        }
+        check(&self.cut)
     }
 }
 
@@ -56,7 +62,10 @@ impl Store for Link {
 
     async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
         self.check()?;
-        self.store.watch(home, stream, after).await
+        let (events, link) = (self.store.watch(home, stream, after).await?, Arc::clone(&self.cut));
+        let mut over = false;
+        let while_whole = events.map(move |event| check(&link).and(event));
+        Ok(while_whole.take_while(move |event| ready(!std::mem::replace(&mut over, event.is_err()))).boxed())
     }
 }
 
@@ -66,8 +75,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let link =
-            || Link { store: Arc::new(CountingStore::new(Arc::new(MemoryStore::new()))), cut: AtomicBool::new(false) };
+        let link = || Link { store: Arc::new(CountingStore::new(Arc::new(MemoryStore::new()))), cut: Arc::default() };
         Self { links: NAMES.iter().map(|_| Arc::new(link())).collect() }
     }
 
@@ -308,6 +316,7 @@ async fn cut_off_sites_answer_as_their_read_mode_says() {
     pisa.execute("INSERT INTO host VALUES (1, 'pisa'), (2, 'rome'), (3, 'turin')").await.unwrap();
     let flavors = "SELECT id FROM flavor";
     until_copied(&turin, flavors).await;
+    world.copied(0, 2, &turin, "flavor").await;
     let available = ReadMode::Available;
     let all = turin.run_reading("SELECT id FROM host".into_statement(), available).await.unwrap();
     assert_eq!((all.rows.len(), all.report.is_complete()), (3, true));
@@ -386,4 +395,38 @@ async fn global_rows_keep_every_rule() {
     pisa.execute("INSERT INTO flavor VALUES (2, 'large')").await.unwrap();
     world.copied(1, 0, &pisa, "flavor").await;
     pisa.execute("DROP TABLE flavor").await.unwrap();
+}
+
+/// The home of global tables is lost for good: the copy of the site that says so becomes the table, and every other copy follows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_takes_over() {
+    let world = World::new();
+    let (pisa, turin) = (world.client("pisa").await, world.client("turin").await);
+    pisa.execute("CREATE TABLE flavor (id bigint PRIMARY KEY, name text UNIQUE) WITH (placement = 'global(rome)')")
+        .await
+        .unwrap();
+    pisa.execute("INSERT INTO flavor VALUES (1, 'small'), (2, 'large')").await.unwrap();
+    until_copied(&turin, "SELECT id FROM flavor").await;
+    world.copied(1, 2, &turin, "flavor").await;
+    // Changes that reach neither copy.
+    world.cut(1, true);
+    let rome = world.client("rome").await;
+    rome.execute("DELETE FROM flavor WHERE id = 2").await.unwrap();
+    drop(rome);
+    let stores = NAMES.iter().zip(&world.links).filter(|(name, _)| **name != "rome");
+    let stores = stores.map(|(name, link)| ((*name).to_owned(), Arc::clone(link) as Arc<dyn Store>));
+    let sites = Arc::new(FixedSites::new(stores));
+    let accepted = ForgetOptions { drop_tables: false };
+    let (db, forgotten) =
+        RomeDatabase::forget_site("turin", sites, "rome", accepted, Options::default()).await.unwrap();
+    assert_eq!(forgotten.taken_over, ["flavor"]);
+    assert!(forgotten.dropped.is_empty() && forgotten.lost_rows.is_empty());
+    assert_eq!(db.query_as::<i64, _>("SELECT id FROM flavor ORDER BY id").await.unwrap(), [1, 2]);
+    // It is written here, and copied from here.
+    db.execute("INSERT INTO flavor VALUES (3, 'huge')").await.unwrap();
+    let error = pisa.execute("INSERT INTO flavor VALUES (4, 'huge')").await.unwrap_err();
+    assert_eq!(error.state(), SqlState::UNIQUE_VIOLATION, "{error}");
+    world.copied(2, 0, &db, "flavor").await;
+    let plan: Vec<String> = db.query_as("EXPLAIN SELECT id FROM flavor WHERE id = 1").await.unwrap();
+    assert!(plan.iter().any(|line| line == "Sites: turin; wide-area round trips: 0 (reads 0, commits 0)"), "{plan:?}");
 }

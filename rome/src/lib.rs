@@ -42,6 +42,7 @@ pub use rome_core::database::{
     Transaction, TransactionOptions, Watch, WatchCursor, WatchItem,
 };
 mod topology;
+mod url;
 
 pub use rome_core::{DataType, Error, Result, SqlState, Value, error, store};
 
@@ -50,6 +51,7 @@ use rome_core::store::StoreError;
 use rome_core::store::{MemoryStore, Store};
 use std::sync::Arc;
 pub use topology::TopologyFile;
+pub use url::hide_credentials;
 
 /// Opens the database at a URL.
 ///

@@ -81,7 +81,8 @@ impl TopologyFile {
     pub fn parse(text: &str) -> Result<Self> {
         // The parser's own message would repeat the line, and with it a password.
         let content: FileContent = toml::from_str(text).map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(1, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+            let line =
+                error.span().map_or(1, |span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
             invalid(format!("the topology file is not valid: line {line}: {}", error.message()))
         })?;
         if content.site.is_empty() {
@@ -89,6 +90,11 @@ impl TopologyFile {
         }
         let opened = content.site.iter().map(|site| (site.name.clone(), OnceCell::new())).collect();
         Ok(Self { local: content.local, sites: content.site, opened })
+    }
+
+    /// The URL of a site's store, without credentials; `None` where the file does not name the site.
+    pub fn shown_store(&self, site: &str) -> Option<String> {
+        self.sites.iter().find(|known| known.name == site).map(|known| crate::hide_credentials(&known.store))
     }
 
     /// The local site: the one given, else the file's.
@@ -166,6 +172,11 @@ mod tests {
             assert_eq!(error.state(), SqlState::CONNECTION_REJECTED, "{text}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
+        let error = TopologyFile::parse("local = \"a\"\n\n[[site]]\nname = \"a\"\nstore = \"memory:\"\nhomes = -1")
+            .unwrap_err();
+        assert!(error.message().contains("line 6"), "{error}");
+        let error = TopologyFile::parse("[[site]]\nname = \"a\"\nstore = \"memory:\"\n\n[site]\n").unwrap_err();
+        assert!(error.message().contains("line 5"), "{error}");
         let file = TopologyFile::parse("[[site]]\nname = \"a\"\nstore = \"nosuch://:secret@h\"").unwrap();
         assert_eq!(file.local(None).unwrap_err().state(), SqlState::CONNECTION_REJECTED);
         assert!(!format!("{file:?}").contains("secret"));

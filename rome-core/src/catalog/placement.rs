@@ -60,6 +60,8 @@ pub struct Homes {
     replicas: Vec<HomeNo>,
     /// All homes that exist.
     known: Vec<HomeNo>,
+    /// The number that the next home gets.
+    next: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -71,7 +73,13 @@ enum Rule {
 
 impl Default for Homes {
     fn default() -> Self {
-        Self { positions: vec![], rule: Rule::One(HomeNo::FIRST), replicas: vec![], known: vec![HomeNo::FIRST] }
+        Self {
+            positions: vec![],
+            rule: Rule::One(HomeNo::FIRST),
+            replicas: vec![],
+            known: vec![HomeNo::FIRST],
+            next: 1,
+        }
     }
 }
 
@@ -110,7 +118,13 @@ impl Homes {
             }
             _ => vec![],
         };
-        Ok(Self { positions: positions.collect::<Result<_>>()?, rule, replicas, known: topology.homes() })
+        Ok(Self {
+            positions: positions.collect::<Result<_>>()?,
+            rule,
+            replicas,
+            known: topology.homes(),
+            next: topology.next_home,
+        })
     }
 
     /// Every home that may hold rows.
@@ -173,6 +187,11 @@ impl Homes {
     /// Whether there is a home of this number.
     pub fn exists(&self, home: HomeNo) -> bool {
         self.known.contains(&home)
+    }
+
+    /// Whether there was a home of this number, and never will be again.
+    pub fn existed(&self, home: HomeNo) -> bool {
+        home.0 < self.next && !self.exists(home)
     }
 
     /// The home of a row.

@@ -73,6 +73,15 @@ impl Catalog {
         &self.topology
     }
 
+    /// Whether both were read from one state of a home.
+    pub fn is_the_same(&self, other: &Self) -> bool {
+        let described =
+            |id: &TableId, table: &Arc<Table>| other.by_id.get(id).is_some_and(|other| other.version == table.version);
+        self.topology == other.topology
+            && self.by_id.len() == other.by_id.len()
+            && self.by_id.iter().all(|(id, table)| described(id, table))
+    }
+
     /// Adds or replaces a table.
     pub fn put(&mut self, table: Arc<Table>) {
         self.remove(table.id);

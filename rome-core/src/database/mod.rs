@@ -15,7 +15,8 @@ mod watch;
 
 pub use crate::topology::{FixedSites, Sites};
 pub use crate::txn::{ReadMode, ReadReport};
-pub use engine::{Options, RomeDatabase};
+pub use engine::{ForgetOptions, Forgotten, Options, RomeDatabase};
+pub use engine::{Held, Prepared, SiteFound, SiteState, SiteStatus, Standing, Survey, SurveyOptions};
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};
 pub use statement::{Dialect, IntoStatement, QueryStatement, SchemaStatement, Statement};

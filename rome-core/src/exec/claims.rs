@@ -1,7 +1,7 @@
 //! Claims: how a key is unique over all homes of a table although it does not say at which of them its row lives.
 //!
 //! Such a key has one more entry, its *claim*, at a home that follows from the key alone, its *authority*: the birth home of an identifier that
-//! carries one ([`crate::topology::tag`]), else one of the homes that the table had when it was made, by a hash. The claim's value says where the
+//! carries one ([`crate::topology::tag`]) and still exists, else one of the homes that the table had when it was made, by a hash. The claim's value says where the
 //! row is. It exists if and only if the row does, in the same commit, so that uniqueness, foreign keys and look-ups ask the authority alone; and
 //! a row that was born where it lives costs no other home anything.
 //!
@@ -39,8 +39,10 @@ pub fn claim_place(table: &Table, index: Option<&Index>, values: &[Value]) -> Re
         _ => None,
     };
     let home = match birth {
-        Some(home) => table.homes.exists(home).then_some(home),
-        None => share_of(&key, &table.authorities),
+        Some(home) if table.homes.exists(home) => Some(home),
+        Some(home) if !table.homes.existed(home) => None,
+        // Born nowhere, or at a site that is gone.
+        _ => share_of(&key, &table.authorities),
     };
     Ok(home.map(|home| Located { home, key: key.into() }))
 }

@@ -4,6 +4,7 @@ use super::lanes::Lanes;
 use super::marks::{Participant, TxnId};
 use super::part::first_mark;
 use super::transaction::Txn;
+use super::unended::Unended;
 use crate::catalog::{SchemaVersion, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
@@ -197,6 +198,7 @@ pub struct Client {
     /// How many links there have been.
     reached: AtomicU64,
     patience: Patience,
+    unended: Unended,
 }
 
 impl Client {
@@ -226,6 +228,7 @@ impl Client {
             transactions: AtomicU64::new(0),
             reached: AtomicU64::new(0),
             patience,
+            unended: Unended::default(),
         };
         others.into_iter().for_each(|place| client.reach(place));
         Arc::new(client)
@@ -406,6 +409,15 @@ impl Client {
     /// Whether there may be marks: with one home alone there are none.
     pub(super) fn is_spread(&self) -> bool {
         self.spread.load(Ordering::Relaxed)
+    }
+
+    /// Waits until what this client's commits have left to do at other homes is done.
+    pub async fn ended(&self) {
+        self.unended.none().await;
+    }
+
+    pub(super) fn unended(&self) -> &Unended {
+        &self.unended
     }
 
     pub(crate) fn patience(&self) -> &Patience {

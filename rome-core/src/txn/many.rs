@@ -95,7 +95,11 @@ pub(super) async fn commit_many(client: &Arc<Client>, mut parts: Vec<Part>, stre
     });
     let (tell, told) = oneshot::channel();
     // In a task of its own: whoever stops waiting leaves no marks behind.
-    tokio::spawn(Arc::clone(&sent).run(lanes, tell));
+    let (running, unended) = (Arc::clone(&sent).run(lanes, tell), client.unended().begin());
+    tokio::spawn(async move {
+        running.await;
+        drop(unended);
+    });
     match told.await {
         Ok(result) => result,
         Err(_) => Err(undetermined(&sent.homes, "the commit was cut short")),

@@ -22,6 +22,9 @@
 //! | `many`, `protocol`, `perform` | the commit over several homes: its driver, its state machines, its requests as commits of stores |
 //! | `marks`, `held` | marks as bytes; what stands between a transaction and the marks of others |
 //! | `settle` | what to do about another transaction's mark |
+//! | `lost` | what was in doubt with a home that is gone for good |
+//! | `unended` | what is left to do of commits that were told |
+//! | `survey` | what a home holds of such transactions, without touching it |
 //!
 //! Deliberately absent: locks, leases and clocks. A transaction that a client forgets holds nothing.
 
@@ -32,6 +35,7 @@ mod client;
 mod guards;
 mod held;
 mod lanes;
+mod lost;
 mod many;
 mod marks;
 mod overlay;
@@ -40,11 +44,15 @@ mod perform;
 pub mod protocol;
 mod report;
 mod settle;
+mod survey;
 mod transaction;
+mod unended;
 
 pub use changes::{KeyChange, decode_event};
 pub use client::{Client, Mode, Patience, Place};
+pub use lost::DecidedTxn;
 pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId, value_or_intent};
 pub use report::{ReadMode, ReadReport};
 pub use settle::Sweep;
+pub use survey::prepared_at;
 pub use transaction::{HomeRead, RoundTrips, Savepoint, Txn};

@@ -111,7 +111,7 @@ impl DistributedTxn {
     }
 
     /// Takes the place of the prepare in its lane, unless it was there first; whether the prepare may have taken effect.
-    async fn poison(&self, participant: usize) -> Result<bool> {
+    pub(super) async fn poison(&self, participant: usize) -> Result<bool> {
         let (link, at) = self.at(participant)?;
         let commit =
             Commit { guards: vec![Guard::Present(never_key())], ticket: Some(at.ticket()), ..Commit::default() };
@@ -198,7 +198,7 @@ impl DistributedTxn {
         found.map(|entry| Ok((entry.version, decode(&entry.value)?))).transpose()
     }
 
-    async fn promise(&self, participant: usize) -> Result<Option<Promise>> {
+    pub(super) async fn promise(&self, participant: usize) -> Result<Option<Promise>> {
         let (link, _) = self.at(participant)?;
         promise(link, self.txn).await
     }

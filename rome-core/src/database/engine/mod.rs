@@ -11,15 +11,19 @@
 //! | `sites` | opening a database at several sites; sites that join and leave |
 //! | `replication` | copies of global tables |
 //! | `watch` | the rows of a query, then their changes |
+//! | `status` | how the sites are, asked from outside |
+//! | `forget` | a site that is gone for good |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
 mod autocommit;
+mod forget;
 mod interactive;
 mod numbers;
 mod replication;
 mod running;
 mod sites;
 mod statement;
+mod status;
 mod sweeper;
 mod upkeep;
 mod watch;
@@ -35,6 +39,7 @@ use crate::topology::Sites;
 use crate::txn::{Client, Patience, Txn};
 use crate::value::Value;
 use async_trait::async_trait;
+pub use forget::{ForgetOptions, Forgotten};
 use interactive::RomeTransaction;
 use numbers::Numbers;
 use parking_lot::RwLock;
@@ -42,6 +47,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use replication::{Freshness, Replicator};
 use statement::{StatementCache, row_rules};
+pub use status::{Held, Prepared, SiteFound, SiteState, SiteStatus, Standing, Survey, SurveyOptions};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -144,6 +150,12 @@ impl RomeDatabase {
         Self { engine }
     }
 
+    /// Waits until what this client's commits have left to do at other sites is done. A program that ends earlier leaves that to others, who find its
+    /// marks in their way meanwhile.
+    pub async fn ended(&self) {
+        self.engine.client.ended().await;
+    }
+
     /// The store below, for measuring.
     pub fn store(&self) -> &Arc<dyn Store> {
         self.engine.client.store()
@@ -242,7 +254,7 @@ impl Engine {
         if fresh.topology().epoch == 0 && self.catalog().topology().epoch > 0 {
             return Err(sites::was_removed(self.client.local_site()));
         }
-        self.reach_sites(fresh.topology()).await;
+        self.reach_sites(fresh.topology()).await?;
         *self.catalog.write() = Arc::clone(&fresh);
         Ok(fresh)
     }

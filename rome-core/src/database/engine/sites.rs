@@ -16,7 +16,11 @@ use bytes::Bytes;
 use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long to wait for other sites where nothing depends on their answer.
+const ASKING: Duration = Duration::from_secs(1);
 
 impl RomeDatabase {
     /// Opens a database at several sites, as a client at one of them. Where no site has a database yet, one begins; a first site that has a database
@@ -26,6 +30,18 @@ impl RomeDatabase {
     /// 22023 where the sites are not those of the database, 55000 where a site belongs to another one, 57P03 where another version of Rome wrote a
     /// store, and the stores' own. Once the database exists, only the local site must be there.
     pub async fn open_sites(local: &str, sites: Arc<dyn Sites>, options: Options) -> Result<Self> {
+        Self::open_at(local, sites, options, true).await
+    }
+
+    /// Opens a database at several sites that exists already.
+    ///
+    /// # Errors
+    /// As [`RomeDatabase::open_sites`]; 55000 where the local site has no such database.
+    pub async fn open_existing_sites(local: &str, sites: Arc<dyn Sites>, options: Options) -> Result<Self> {
+        Self::open_at(local, sites, options, false).await
+    }
+
+    async fn open_at(local: &str, sites: Arc<dyn Sites>, options: Options, begins: bool) -> Result<Self> {
         let names = sites.names();
         let wanted: Vec<(String, u16)> = names.iter().map(|name| (name.clone(), sites.homes(name))).collect();
         // Refuses bad names before anything is asked.
@@ -34,13 +50,14 @@ impl RomeDatabase {
         let store = sites.store(local).await?;
         let topology = match topology_at(&store, &HomeId::new(&options.home)).await? {
             Some(topology) => topology,
+            None if !begins => return Err(nothing_at(local)),
             None => begin(&wanted, &sites, &options).await?,
         };
         check_sites(&topology, &names, local)?;
-        let client = client_of(places(&topology, local, &store, &options)?, &sites, 2, &options)?;
+        let client = client_of(places(&topology, local, &store, &options.home)?, &sites, 2, &options)?;
         let database = Self::of(client, Catalog::empty(topology.clone()), options, Some(sites));
         // The other sites first: to read the catalog may take to end a change of it that somebody has left in the middle.
-        database.engine.reach_sites(&Arc::new(topology)).await;
+        database.engine.reach_sites(&Arc::new(topology)).await?;
         database.engine.read_catalog().await?;
         Ok(database)
     }
@@ -63,7 +80,7 @@ impl RomeDatabase {
         }
         let store = engine.store_of(name).await?;
         let grown = topology.with(name, engine.sites.as_ref().map_or(1, |sites| sites.homes(name)))?;
-        let places = places(&grown, name, &store, &engine.options)?;
+        let places = places(&grown, name, &store, &engine.options.home)?;
         let homes: Vec<HomeNo> = places.iter().map(|place| place.no).collect();
         places.into_iter().for_each(|place| engine.client.reach(place));
         let added = engine.join(topology, &grown, name).await;
@@ -145,10 +162,13 @@ impl Engine {
 
     /// Connects to the sites that this client does not reach yet, all at once. Those that can't be reached now are tried again by the next statement
     /// that needs them.
-    pub(super) async fn reach_sites(&self, topology: &Arc<Topology>) {
+    ///
+    /// # Errors
+    /// 55000 where another site says that the local one was forgotten.
+    pub(super) async fn reach_sites(&self, topology: &Arc<Topology>) -> Result<()> {
         self.expect_sites(topology);
         if self.unreached(topology) == 0 {
-            return;
+            return Ok(());
         }
         let begun = Instant::now();
         // One at a time: many statements may need the same site, and what one attempt finds tells all that have waited for it.
@@ -159,11 +179,16 @@ impl Engine {
         });
         let tries = missing.map(|site| async move { (&site.name, self.reach_site(topology, &site.name).await) });
         for (site, reached) in join_all(tries).await {
-            if let Err(problem) = reached {
-                tracing::warn!(site, %problem, "a site can't be reached");
-                failed.insert(site.clone(), Instant::now());
+            match reached {
+                Ok(Standing::Member) => {}
+                Ok(Standing::Forgotten) => return Err(was_removed(self.client.local_site())),
+                Err(problem) => {
+                    tracing::warn!(site, %problem, "a site can't be reached");
+                    failed.insert(site.clone(), Instant::now());
+                }
             }
         }
+        Ok(())
     }
 
     fn unreached(&self, topology: &Topology) -> usize {
@@ -175,35 +200,61 @@ impl Engine {
         self.unreached(self.catalog().topology()) > 0
     }
 
-    /// Looks again where the sites are, where this client does not reach all of them; whether anything is different.
+    /// Looks again where the sites are; whether anything is different: one that could not be reached may have left, or can be reached by now.
     pub(super) async fn sites_changed(&self) -> bool {
         let before = self.catalog();
         let missing = self.unreached(before.topology());
         match self.refresh_catalog().await {
-            Ok(after) => {
-                missing > 0 && (after.topology() != before.topology() || self.unreached(after.topology()) < missing)
-            }
+            Ok(after) => after.topology() != before.topology() || self.unreached(after.topology()) < missing,
             Err(_) => false,
         }
     }
 
-    async fn reach_site(&self, topology: &Topology, site: &str) -> Result<()> {
+    /// Whether another site says that the local one was taken out without being asked: for a client that loses by a catalog that has not changed.
+    pub(super) async fn was_forgotten(&self) -> bool {
+        let catalog = self.catalog();
+        let (topology, local) = (catalog.topology(), self.client.local_site());
+        let others = topology.sites.iter().filter(|site| site.name != local);
+        let asked = others.map(|site| async {
+            let store = self.store_of(&site.name).await?;
+            let theirs = topology_at(&store, &HomeId::new(&self.options.home)).await?;
+            Ok::<_, Error>(theirs.is_some_and(|theirs| forgets(&theirs, topology, local)))
+        });
+        let answers = join_all(asked.map(|asked| timeout(ASKING, asked))).await;
+        answers.into_iter().any(|answer| matches!(answer, Ok(Ok(true))))
+    }
+
+    async fn reach_site(&self, topology: &Topology, site: &str) -> Result<Standing> {
         let store = self.store_of(site).await?;
-        let places = places(topology, site, &store, &self.options)?;
-        let Some(first) = places.first() else { return Ok(()) };
+        let places = places(topology, site, &store, &self.options.home)?;
+        let Some(first) = places.first() else { return Ok(Standing::Member) };
         // Nothing is written into a store that is not this database's.
         match topology_at(&first.store, &first.home).await? {
+            // A change that the local site knows nothing of was made without it.
+            Some(theirs) if forgets(&theirs, topology, self.client.local_site()) => Ok(Standing::Forgotten),
             Some(theirs) if theirs.cluster == topology.cluster => {
                 places.into_iter().for_each(|place| self.client.reach(place));
-                Ok(())
+                Ok(Standing::Member)
             }
             _ => Err(belongs_elsewhere(site)),
         }
     }
 }
 
+/// What another site says of the local one.
+enum Standing {
+    Member,
+    /// It was taken out without being asked.
+    Forgotten,
+}
+
+/// Whether a topology is a later one of the same database that has a site no more.
+fn forgets(theirs: &Topology, known: &Topology, site: &str) -> bool {
+    theirs.cluster == known.cluster && theirs.epoch > known.epoch && theirs.site(site).is_err()
+}
+
 /// The topology that a home keeps, or is about to keep.
-async fn topology_at(store: &Arc<dyn Store>, home: &HomeId) -> Result<Option<Topology>> {
+pub(super) async fn topology_at(store: &Arc<dyn Store>, home: &HomeId) -> Result<Option<Topology>> {
     let reads = vec![Read::Point(format_key()), Read::Point(topology_key())];
     let ReadOutcome::Answer(answer) = store.read(home, ReadRequest { reads, ..ReadRequest::default() }).await? else {
         return Err(Error::internal("a read without guards had a conflict"));
@@ -219,16 +270,21 @@ async fn topology_at(store: &Arc<dyn Store>, home: &HomeId) -> Result<Option<Top
 }
 
 /// The homes of a site. In its store the first has the database's own name, the others that name with a number.
-fn places(topology: &Topology, site: &str, store: &Arc<dyn Store>, options: &Options) -> Result<Vec<Place>> {
+pub(super) fn places(topology: &Topology, site: &str, store: &Arc<dyn Store>, home: &str) -> Result<Vec<Place>> {
     let homes = topology.site(site)?.homes.iter().enumerate().map(|(at, no)| {
-        let name = if at == 0 { options.home.clone() } else { format!("{}-{}", options.home, at + 1) };
+        let name = if at == 0 { home.to_owned() } else { format!("{home}-{}", at + 1) };
         Place { no: *no, site: site.into(), store: Arc::clone(store), home: HomeId::new(&name) }
     });
     Ok(homes.collect())
 }
 
 /// A client whose local home is the first of these.
-fn client_of(mut places: Vec<Place>, sites: &Arc<dyn Sites>, number: u64, options: &Options) -> Result<Arc<Client>> {
+pub(super) fn client_of(
+    mut places: Vec<Place>,
+    sites: &Arc<dyn Sites>,
+    number: u64,
+    options: &Options,
+) -> Result<Arc<Client>> {
     if places.is_empty() {
         return Err(Error::internal("a site without a home"));
     }
@@ -267,6 +323,13 @@ pub(super) fn was_removed(site: &str) -> Error {
         .with_hint("Open the database as a client of another site.")
 }
 
+pub(super) fn nothing_at(site: &str) -> Error {
+    Error::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the store of site \"{site}\" holds no database of several sites"),
+    )
+}
+
 fn check_sites(topology: &Topology, names: &[String], local: &str) -> Result<()> {
     topology.home_of_site(local)?;
     // Sites that have joined since, this client does not know; sites that have left, it need not know of.
@@ -282,9 +345,10 @@ async fn begin(wanted: &Topology, sites: &Arc<dyn Sites>, options: &Options) -> 
     let topology = Topology { cluster, ..wanted.clone() };
     let mut all = vec![];
     for site in &topology.sites {
-        all.extend(places(&topology, &site.name, &sites.store(&site.name).await?, options)?);
+        all.extend(places(&topology, &site.name, &sites.store(&site.name).await?, &options.home)?);
     }
-    let mut txn = client_of(all, sites, 3, options)?.begin(Mode::Interactive);
+    let client = client_of(all, sites, 3, options)?;
+    let mut txn = client.begin(Mode::Interactive);
     let homes = topology.homes();
     let reads = homes.iter().map(|home| HomeRead::point(*home, topology_key())).collect();
     for (home, found) in homes.iter().zip(txn.read(reads, ReadLimits::default()).await?) {
@@ -298,6 +362,8 @@ async fn begin(wanted: &Topology, sites: &Arc<dyn Sites>, options: &Options) -> 
     }
     describe(&mut txn, HomeNo::FIRST, &Topology::single(""), &topology).await?;
     txn.commit().await?;
+    // So that whoever ends soon leaves no marks behind; where a site has just been cut off, somebody else will see to it.
+    let _ = timeout(ASKING, client.ended()).await;
     Ok(topology)
 }
 
@@ -330,7 +396,7 @@ async fn describe(txn: &mut Txn, from: HomeNo, was: &Topology, topology: &Topolo
 }
 
 /// The whole catalog of a home.
-async fn catalog_of(txn: &mut Txn, home: HomeNo) -> Result<BTreeMap<Key, Bytes>> {
+pub(super) async fn catalog_of(txn: &mut Txn, home: HomeNo) -> Result<BTreeMap<Key, Bytes>> {
     let read = Read::Range { range: whole_space(CATALOG_SPACE), limit: None, reverse: false };
     let limits = ReadLimits { entries: usize::MAX, bytes: crate::catalog::MAX_CATALOG_BYTES };
     let found = txn.read(vec![HomeRead { home, read }], limits).await?;
@@ -338,7 +404,7 @@ async fn catalog_of(txn: &mut Txn, home: HomeNo) -> Result<BTreeMap<Key, Bytes>>
 }
 
 /// The tables that a catalog describes, as they are stored.
-fn tables_in(catalog: &BTreeMap<Key, Bytes>) -> Result<Vec<Table>> {
+pub(super) fn tables_in(catalog: &BTreeMap<Key, Bytes>) -> Result<Vec<Table>> {
     let described = catalog.iter().filter(|(key, _)| all_tables().contains(key));
     let tables = described.map(|(_, value)| serde_json::from_slice(value));
     tables.collect::<Result<_, _>>().map_err(|error| {

@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::running::Aftermath;
+use super::sites::was_removed;
 use crate::catalog::keys::{all_garbage, garbage_key, whole_space};
 use crate::catalog::{IndexState, SchemaView, Table, TableId};
 use crate::database::ddl::{Ddl, PAGE_ROWS, PendingIndex, fill_page};
@@ -124,11 +125,16 @@ impl Engine {
     /// Reads the catalog again where an error says that it is too old, looks for sites that were not reached where one says that, and gives
     /// the error back.
     pub(super) async fn caught_up(&self, error: Error) -> Error {
-        if error.is_schema_change()
-            && let Err(failure) = self.refresh_catalog().await
-        {
-            // Whoever hears of the schema change retries, loses again by the old catalog, and comes back here.
-            tracing::debug!(%failure, "the catalog could not be read again");
+        if error.is_schema_change() {
+            let before = self.catalog();
+            match self.refresh_catalog().await {
+                Ok(after) if after.is_the_same(&before) && self.was_forgotten().await => {
+                    return was_removed(self.client.local_site());
+                }
+                Ok(_) => {}
+                // Whoever hears of the schema change retries, loses again by the old catalog, and comes back here.
+                Err(failure) => tracing::debug!(%failure, "the catalog could not be read again"),
+            }
         }
         if error.state() == SqlState::CONNECTION_FAILURE && self.misses_sites() {
             // For the next statement; of an interactive transaction this one has failed.
@@ -144,7 +150,7 @@ impl Engine {
     }
 
     /// Empties all spaces that are noted as dropped. Nothing refers to them any more, so no guard is needed, and doing it twice does no harm.
-    async fn collect_garbage(&self) -> Result<()> {
+    pub(super) async fn collect_garbage(&self) -> Result<()> {
         for home in self.catalog().topology().homes() {
             self.collect_garbage_at(home).await?;
         }

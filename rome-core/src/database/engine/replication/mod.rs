@@ -28,7 +28,7 @@ use super::Engine;
 use crate::catalog::keys::{replica_key, replicated_key, replicated_stream, topology_key, whole_space};
 use crate::catalog::{Placement, Table};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Epoch, Guard, Read, ReadLimits, StoreError, Version, WatchEvent};
+use crate::store::{Entry, Epoch, Guard, Read, ReadLimits, StoreError, Version, WatchEvent};
 use crate::topology::HomeNo;
 use crate::txn::{HomeRead, Mode, Txn};
 use bytes::Bytes;
@@ -64,17 +64,24 @@ impl Replica {
     }
 
     /// Whether the copy of a table is whole.
-    fn has(&self, table: &Table) -> bool {
+    pub(super) fn has(&self, table: &Table) -> bool {
         self.tables.get(&table.id.0).is_some_and(|from| *from <= self.cursor)
     }
 
+    /// As it is stored.
+    ///
+    /// # Errors
+    /// XX001 where it is corrupt.
+    pub(super) fn of(entry: &Entry) -> Result<Self> {
+        serde_json::from_slice(&entry.value)
+            .map_err(|_| Error::new(SqlState::DATA_CORRUPTED, "what the store says of its copies is corrupt"))
+    }
+
     /// As a transaction reads it.
-    async fn read(txn: &mut Txn, of: HomeNo) -> Result<Option<Self>> {
+    pub(super) async fn read(txn: &mut Txn, of: HomeNo) -> Result<Option<Self>> {
         let here = txn.client().local();
         let found = txn.read(vec![HomeRead::point(here, replica_key(of))], ReadLimits::default()).await?;
-        let entry = found.first().and_then(|result| result.entries.first());
-        let corrupt = |_| Error::new(SqlState::DATA_CORRUPTED, "what the store says of its copies is corrupt");
-        entry.map(|entry| serde_json::from_slice(&entry.value).map_err(corrupt)).transpose()
+        found.first().and_then(|result| result.entries.first()).map(Self::of).transpose()
     }
 
     fn write(&self, txn: &mut Txn, of: HomeNo) -> Result<()> {

@@ -1,0 +1,432 @@
+//! A site that is gone for good: taken out of the database without asking it.
+//!
+//! 1. What transactions were in doubt with it is decided by the homes that remain ([`Client::decide_without`](crate::txn::Client::decide_without)), and listed.
+//! 2. One transaction over the homes that remain writes the new topology and raises the version of every table, so that nobody goes on who knows
+//!    the site; global tables that were written there are written here from now on, where the copy is whole; other tables that were placed there
+//!    go, if the caller accepts that; and the claims of the remaining rows are made anew in
+//!    spaces of their own, without those that the lost site kept and those on rows that it had.
+//! 3. What had prepared with the site in the meantime is decided, too; after the second step nothing can any more.
+//!
+//! A store that answers as a site of the database is not gone: such a site is removed, not forgotten. One that only seemed to be gone goes on for
+//! clients that know nothing else; whoever opens the database there and reaches another site is refused ([`super::sites::was_removed`]).
+
+use super::replication::Replica;
+use super::sites::{catalog_of, client_of, nothing_at, places, tables_in, topology_at};
+use super::{Options, RomeDatabase};
+use crate::catalog::keys::{
+    CATALOG_SPACE, garbage_key, name_key, next_space_key, replica_key, schema_version_key, sequence_key, table_key,
+    topology_key, whole_space,
+};
+use crate::catalog::{Homes, Placement, Table, TableId, stamp_of};
+use crate::error::{Error, Result, SqlState};
+use crate::exec::claims::claims_of_row;
+use crate::exec::keys::{Located, decode_table_row};
+use crate::store::{Entry, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store};
+use crate::topology::{HomeNo, Sites, Topology};
+use crate::txn::{DecidedTxn, HomeRead, Mode, Txn, value_or_intent};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a site may take to show that it is not gone.
+const LAST_CALL: Duration = Duration::from_secs(5);
+/// How often the change is tried again where it lost, or where the site was met in doubt once more.
+const ATTEMPTS: usize = 20;
+
+/// What to accept when a site is forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ForgetOptions {
+    /// Drop the tables that are placed at the site, and the foreign keys of other tables that refer to them.
+    pub drop_tables: bool,
+}
+
+/// What became of a database when a site was forgotten.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Forgotten {
+    /// Transactions that were in doubt with the site.
+    pub decided: Vec<DecidedTxn>,
+    /// Global tables that were written there: they are what the copy at the caller's site is, and are written there from now on. Changes that had not
+    /// arrived are gone.
+    pub taken_over: Vec<String>,
+    /// Tables that were placed there: gone.
+    pub dropped: Vec<String>,
+    /// Foreign keys that referred to these, as table and constraint: gone.
+    pub dropped_keys: Vec<(String, String)>,
+    /// Tables whose rows at the site are gone; nobody knows how many there were.
+    pub lost_rows: Vec<String>,
+    /// Foreign keys, as table and constraint, by which rows that remain may refer to rows that are gone.
+    pub dangling: Vec<(String, String)>,
+    /// Tables whose unique keys were claimed anew, with the number of claims.
+    pub claimed: Vec<(String, usize)>,
+}
+
+impl RomeDatabase {
+    /// Takes a site that is gone for good out of the database, as a client at another site. All others must be there. What was at the site
+    /// is lost.
+    ///
+    /// # Errors
+    /// 22023 where there is no such site; 55000 where its store still answers, where it is the local one, and where tables are placed there that
+    /// the caller does not accept to lose; 0A000 for the site that hands out the numbers of identity columns; 54000 where the claims on a table's keys
+    /// don't fit one commit; 23505 where rows that remain agree on a unique key; 08006 where another site can't be reached. Nothing is
+    /// changed then, except that transactions may have been decided.
+    pub async fn forget_site(
+        local: &str,
+        sites: Arc<dyn Sites>,
+        name: &str,
+        accepted: ForgetOptions,
+        options: Options,
+    ) -> Result<(Self, Forgotten)> {
+        let store = sites.store(local).await?;
+        let topology = topology_at(&store, &HomeId::new(&options.home)).await?.ok_or_else(|| nothing_at(local))?;
+        let shrunk = topology.without(name)?;
+        let lost: BTreeSet<HomeNo> = topology.site(name)?.homes.iter().copied().collect();
+        if local == name {
+            return Err(Error::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("\"{name}\" is the site that this client is at"),
+            )
+            .with_hint("Forget it as a client of another site."));
+        }
+        if lost.contains(&HomeNo::FIRST) {
+            return Err(Error::unsupported(format!(
+                "forgetting \"{name}\", whose home hands out the numbers of identity columns,"
+            )));
+        }
+        refuse_alive(&sites, &topology, name, &options).await?;
+        let mut all = places(&shrunk, local, &store, &options.home)?;
+        for site in shrunk.sites.iter().filter(|site| site.name != local) {
+            all.extend(places(&shrunk, &site.name, &sites.store(&site.name).await?, &options.home)?);
+        }
+        // Before anything is decided.
+        let copies = copies_at(&store, &options.home, &lost).await?;
+        let catalog = looked_at(&store, &options.home).await?;
+        Remains::of(catalog, (&topology, &shrunk), &lost, (name, local), &copies, accepted)?;
+        let client = client_of(all, &sites, 6, &options)?;
+        let mut decided = vec![];
+        let mut attempt = 0;
+        let (db, mut forgotten) = loop {
+            decided.extend(client.decide_without(&lost, &shrunk.homes()).await?);
+            let done = async {
+                let db = Self::open_existing_sites(local, Arc::clone(&sites), options.clone()).await?;
+                let forgotten = db.without_site(name, accepted).await?;
+                Ok::<_, Error>((db, forgotten))
+            };
+            attempt += 1;
+            match done.await {
+                Ok(done) => break done,
+                // Another transaction was left in doubt with the site meanwhile, or something else has changed.
+                Err(error) if attempt < ATTEMPTS && is_passing(&error) => {
+                    tokio::time::sleep(options.patience.recovery_after / 4).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        decided.extend(client.decide_without(&lost, &shrunk.homes()).await?);
+        client.forget_records_with(&lost, &shrunk.homes()).await?;
+        db.engine.collect_garbage().await?;
+        forgotten.decided = decided;
+        Ok((db, forgotten))
+    }
+
+    /// The change itself, in one transaction over the homes that remain.
+    async fn without_site(&self, name: &str, accepted: ForgetOptions) -> Result<Forgotten> {
+        let engine = &self.engine;
+        let topology = Arc::clone(engine.catalog().topology());
+        let shrunk = topology.without(name)?;
+        let lost: BTreeSet<HomeNo> = topology.site(name)?.homes.iter().copied().collect();
+        let mut txn = engine.client.begin(Mode::Interactive);
+        let catalog = catalog_of(&mut txn, engine.client.local()).await?;
+        let mut copies = vec![];
+        for home in &lost {
+            copies.extend(Replica::read(&mut txn, *home).await?.map(|replica| (*home, replica)));
+        }
+        let local = engine.client.local_site();
+        let mut remains = Remains::of(catalog, (&topology, &shrunk), &lost, (name, local), &copies, accepted)?;
+        remains.write(&mut txn).await?;
+        txn.commit().await?;
+        engine.refresh_catalog().await?;
+        Ok(remains.forgotten)
+    }
+}
+
+fn is_passing(error: &Error) -> bool {
+    error.is_retryable() || error.state() == SqlState::CONNECTION_FAILURE
+}
+
+/// Refuses to forget a site whose store answers as one of the database.
+async fn refuse_alive(sites: &Arc<dyn Sites>, topology: &Topology, name: &str, options: &Options) -> Result<()> {
+    if !sites.names().iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let home = HomeId::new(&options.home);
+    let asked = async { topology_at(&sites.store(name).await?, &home).await };
+    match timeout(LAST_CALL, asked).await {
+        Ok(Ok(Some(theirs))) if theirs.cluster == topology.cluster => Err(Error::new(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("site \"{name}\" is not gone: its store answers, and is one of the database"),
+        )
+        .with_hint("Move or delete its rows, then remove the site.")),
+        _ => Ok(()),
+    }
+}
+
+/// The catalog of a site, marks resolved as they are meant.
+async fn looked_at(store: &Arc<dyn Store>, home: &str) -> Result<BTreeMap<Key, Bytes>> {
+    let reads = vec![Read::Range { range: whole_space(CATALOG_SPACE), limit: None, reverse: false }];
+    let limits = ReadLimits { entries: usize::MAX, bytes: crate::catalog::MAX_CATALOG_BYTES };
+    let request = ReadRequest { reads, limits, ..ReadRequest::default() };
+    let ReadOutcome::Answer(answer) = store.read(&HomeId::new(home), request).await? else {
+        return Err(Error::internal("a read without guards had a conflict"));
+    };
+    let mut found = BTreeMap::new();
+    for Entry { key, value, .. } in answer.results.into_iter().flat_map(|result| result.entries) {
+        if let Some(value) = value_or_intent(&value)? {
+            found.insert(key, value);
+        }
+    }
+    Ok(found)
+}
+
+/// What a site's store says of its copies of lost homes' global tables.
+async fn copies_at(store: &Arc<dyn Store>, home: &str, lost: &BTreeSet<HomeNo>) -> Result<Vec<(HomeNo, Replica)>> {
+    let reads = lost.iter().map(|home| Read::Point(replica_key(*home))).collect();
+    let request = ReadRequest { reads, ..ReadRequest::default() };
+    let ReadOutcome::Answer(answer) = store.read(&HomeId::new(home), request).await? else {
+        return Err(Error::internal("a read without guards had a conflict"));
+    };
+    let found = lost.iter().zip(&answer.results);
+    found
+        .filter_map(|(home, result)| Some((*home, result.entries.first()?)))
+        .map(|(home, entry)| Ok((home, Replica::of(entry)?)))
+        .collect()
+}
+
+/// The catalog as it is to be without the site.
+struct Remains {
+    here: Arc<Topology>,
+    catalog: BTreeMap<Key, Bytes>,
+    removed: BTreeSet<Key>,
+    tables: Vec<Table>,
+    /// Spaces that are to be emptied.
+    garbage: Vec<u32>,
+    forgotten: Forgotten,
+}
+
+impl Remains {
+    /// What remains of a catalog.
+    ///
+    /// # Errors
+    /// Those of [`RomeDatabase::forget_site`]; 40001 where the catalog is not that of the old topology.
+    fn of(
+        catalog: BTreeMap<Key, Bytes>,
+        (topology, shrunk): (&Topology, &Topology),
+        lost: &BTreeSet<HomeNo>,
+        (name, local): (&str, &str),
+        copies: &[(HomeNo, Replica)],
+        accepted: ForgetOptions,
+    ) -> Result<Self> {
+        let found: Option<Topology> = catalog.get(&topology_key()).and_then(|value| serde_json::from_slice(value).ok());
+        if found.as_ref() != Some(topology) {
+            return Err(Error::schema_changed());
+        }
+        let before = Arc::new(topology.clone());
+        let mut tables = tables_in(&catalog)?;
+        let mut taken_over = vec![];
+        for table in &mut tables {
+            table.homes = Homes::of(table, &before)?;
+            let of = table.homes.only();
+            let is_whole = copies.iter().any(|(home, copy)| Some(*home) == of && copy.has(table));
+            if matches!(&table.placement, Placement::Global { site } if site == name) && is_whole {
+                table.placement = Placement::Global { site: local.to_owned() };
+                table.homes = Homes::of(table, &before)?;
+                taken_over.push(table.name.clone());
+            }
+        }
+        let (gone, tables): (Vec<Table>, Vec<Table>) =
+            tables.into_iter().partition(|table| table.homes.all().iter().all(|home| lost.contains(home)));
+        if !gone.is_empty() && !accepted.drop_tables {
+            return Err(placed_there(&gone, name));
+        }
+        let mut remains = Self {
+            here: Arc::new(shrunk.clone()),
+            catalog,
+            removed: BTreeSet::new(),
+            tables,
+            garbage: vec![],
+            forgotten: Forgotten { taken_over, ..Forgotten::default() },
+        };
+        remains.note_losses(&gone, lost);
+        remains.drop_tables(&gone);
+        remains.give_new_claims()?;
+        Ok(remains)
+    }
+
+    /// Notes where rows are gone, and what may refer to them.
+    fn note_losses(&mut self, gone: &[Table], lost: &BTreeSet<HomeNo>) {
+        let loses = |table: &Table| table.homes.all().iter().any(|home| lost.contains(home));
+        for child in &self.tables {
+            if loses(child) {
+                self.forgotten.lost_rows.push(child.name.clone());
+            }
+            for key in &child.foreign_keys {
+                let named = (child.name.clone(), key.name.clone());
+                if gone.iter().any(|table| table.id == key.parent) {
+                    self.forgotten.dropped_keys.push(named);
+                    continue;
+                }
+                let parent = self.tables.iter().find(|table| table.id == key.parent);
+                let pairs: Vec<_> = key.columns.iter().zip(&key.parent_columns).collect();
+                let together = |parent: &Table| match (&child.placement, &parent.placement) {
+                    (Placement::BySite { column }, Placement::BySite { column: other }) => {
+                        pairs.contains(&(column, other))
+                    }
+                    _ => false,
+                };
+                if parent.is_some_and(|parent| loses(parent) && !together(parent)) {
+                    self.forgotten.dangling.push(named);
+                }
+            }
+        }
+    }
+
+    fn drop_tables(&mut self, gone: &[Table]) {
+        let dropped: BTreeSet<TableId> = gone.iter().map(|table| table.id).collect();
+        for table in gone {
+            let names = table.indexes.iter().map(|index| &index.name).chain(&table.primary_key_name);
+            self.removed.extend(names.chain([&table.name]).map(|name| name_key(name)));
+            self.removed.extend([table_key(table.id), schema_version_key(table.id)]);
+            let numbered = table.columns.iter().filter(|column| column.identity.is_some());
+            self.removed.extend(numbered.map(|column| sequence_key(table.id, column.id)));
+            self.garbage.extend(table.indexes.iter().map(|index| index.space).chain([table.id.0]));
+            self.garbage.extend(claim_spaces(table));
+            self.forgotten.dropped.push(table.name.clone());
+        }
+        for table in &mut self.tables {
+            table.foreign_keys.retain(|key| !dropped.contains(&key.parent));
+            table.referenced_by.retain(|child| !dropped.contains(child));
+        }
+    }
+
+    /// Gives new spaces and authorities to all claims: the old ones may lie at the lost site, or name rows there.
+    fn give_new_claims(&mut self) -> Result<()> {
+        let corrupt = || Error::new(SqlState::DATA_CORRUPTED, "the catalog's number of the next space is corrupt");
+        let mut next = match self.catalog.get(&next_space_key()) {
+            Some(value) => std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or_else(corrupt)?,
+            None => crate::catalog::keys::FIRST_SPACE,
+        };
+        let mut fresh = || {
+            let space: u32 = next;
+            next = space.checked_add(1).ok_or_else(|| {
+                Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "all numbers for tables and indexes are used up")
+            })?;
+            Ok::<_, Error>(space)
+        };
+        for table in &mut self.tables {
+            table.homes = Homes::of(table, &self.here)?;
+            if !table.claims_anything() {
+                continue;
+            }
+            self.garbage.extend(claim_spaces(table));
+            table.authorities = table.homes.all();
+            for claims in table.indexes.iter_mut().map(|index| &mut index.claims).chain([&mut table.claims]) {
+                if claims.is_some() {
+                    *claims = Some(fresh()?);
+                }
+            }
+        }
+        self.catalog.insert(next_space_key(), Bytes::from(next.to_string()));
+        Ok(())
+    }
+
+    /// Writes it to all homes, and the claims.
+    async fn write(&mut self, txn: &mut Txn) -> Result<()> {
+        // Numbers of identity columns and notes of garbage are each home's own.
+        self.catalog.retain(|key, _| !matches!(key.get(SPACE_LEN), Some(b's' | b'g')));
+        self.catalog.retain(|key, _| !self.removed.contains(key));
+        self.catalog.insert(topology_key(), serde_json::to_vec(&*self.here).map_err(Error::internal)?.into());
+        for table in &self.tables {
+            let description = serde_json::to_vec(table).map_err(Error::internal)?;
+            let stamp = stamp_of(&description, self.here.epoch);
+            if let Some(stream) = table.stream() {
+                txn.tell_key(schema_version_key(table.id), stream);
+            }
+            self.catalog.insert(table_key(table.id), description.into());
+            self.catalog.insert(schema_version_key(table.id), Bytes::copy_from_slice(&stamp.to_be_bytes()));
+        }
+        self.catalog.extend(self.garbage.iter().map(|space| (garbage_key(*space), Bytes::new())));
+        for home in self.here.homes() {
+            for (key, value) in &self.catalog {
+                txn.put(home, key.clone(), value.clone())?;
+            }
+            for key in &self.removed {
+                txn.delete(home, key.clone())?;
+            }
+        }
+        for table in &self.tables {
+            if table.claims_anything() {
+                let claimed = claim_rows(txn, table).await.map_err(|error| too_many_claims(error, table))?;
+                self.forgotten.claimed.push((table.name.clone(), claimed));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn claim_spaces(table: &Table) -> impl Iterator<Item = u32> {
+    table.indexes.iter().filter_map(|index| index.claims).chain(table.claims)
+}
+
+/// Claims the keys of all rows of a table; returns how many.
+async fn claim_rows(txn: &mut Txn, table: &Table) -> Result<usize> {
+    let mut claimed: BTreeSet<Located> = BTreeSet::new();
+    for home in table.homes.all() {
+        let mut range = whole_space(table.id.0);
+        loop {
+            let read = Read::Range { range: range.clone(), limit: None, reverse: false };
+            let page = txn.read(vec![HomeRead { home, read }], ReadLimits::default()).await?.pop().unwrap_or_default();
+            for entry in &page.entries {
+                let row = decode_table_row(table, &entry.value)?;
+                for (place, value) in claims_of_row(table, &row)? {
+                    if !claimed.insert(place.clone()) {
+                        return Err(Error::new(
+                            SqlState::UNIQUE_VIOLATION,
+                            format!("two rows of \"{}\" that remain agree on a unique key", table.name),
+                        )
+                        .with_table(&table.name));
+                    }
+                    // The space is new: nobody has written there, and nobody can.
+                    txn.put(place.home, place.key, value)?;
+                }
+            }
+            match page.more {
+                Some(last) => range.from = [&last[..], &[0]].concat().into(),
+                None => break,
+            }
+        }
+    }
+    Ok(claimed.len())
+}
+
+fn too_many_claims(error: Error, table: &Table) -> Error {
+    if error.state() != SqlState::PROGRAM_LIMIT_EXCEEDED {
+        return error;
+    }
+    Error::new(
+        SqlState::PROGRAM_LIMIT_EXCEEDED,
+        format!("table \"{}\" has too many rows for its unique keys to be claimed anew in one commit", table.name),
+    )
+    .with_detail(error.message())
+    .with_table(&table.name)
+    .with_hint("Bring the site back, if only from a backup: a site that answers can be removed, or go on.")
+}
+
+fn placed_there(gone: &[Table], name: &str) -> Error {
+    let tables: Vec<String> = gone.iter().map(|table| format!("\"{}\"", table.name)).collect();
+    Error::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("these tables are placed at site \"{name}\" and would be gone: {}", tables.join(", ")),
+    )
+    .with_hint("Accept that they are dropped, with the foreign keys that refer to them, or bring the site back.")
+}
