@@ -37,8 +37,9 @@
 //! ```
 
 pub use rome_core::database::{
-    AsRomeError, Database, DatabaseExt, Dialect, Executor, Features, FromRow, FromValue, IntoStatement, Options,
-    QueryResult, Queryable, RetryPolicy, RomeDatabase, Row, RowStream, Statement, Transaction, TransactionOptions,
+    AsRomeError, Database, DatabaseExt, Dialect, Escrow, Executor, Features, FromRow, FromValue, IntoStatement,
+    Options, QueryResult, Queryable, RetryPolicy, RomeDatabase, Row, RowStream, Statement, Transaction,
+    TransactionOptions,
 };
 mod topology;
 

@@ -6,6 +6,7 @@
 
 mod ddl;
 mod engine;
+pub mod escrow;
 mod from_row;
 mod from_value;
 mod retry;
@@ -14,6 +15,7 @@ mod statement;
 
 pub use crate::topology::{FixedSites, Sites};
 pub use engine::{Options, RomeDatabase};
+pub use escrow::Escrow;
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};
 pub use statement::{Dialect, IntoStatement, QueryStatement, SchemaStatement, Statement};

@@ -22,12 +22,14 @@
 //! | `many`, `protocol`, `perform` | the commit over several homes: its driver, its state machines, its requests as commits of stores |
 //! | `marks`, `held` | marks as bytes; what stands between a transaction and the marks of others |
 //! | `settle` | what to do about another transaction's mark |
+//! | `epochs` | in which epochs of its homes a transaction has read |
 //!
 //! Deliberately absent: locks, leases and clocks. A transaction that a client forgets holds nothing.
 
 mod alone;
 mod buffer;
 mod client;
+mod epochs;
 mod guards;
 mod held;
 mod lanes;
@@ -41,6 +43,7 @@ mod settle;
 mod transaction;
 
 pub use client::{Client, Mode, Patience, Place};
+pub use epochs::Epochs;
 pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId, value_or_intent};
 pub use settle::Sweep;
 pub use transaction::{HomeRead, RoundTrips, Savepoint, Txn};
