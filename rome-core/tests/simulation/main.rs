@@ -7,6 +7,7 @@
 
 #[path = "../../../tests/histories/checker.rs"]
 mod checker;
+mod escrow;
 mod network;
 mod sql;
 mod world;
@@ -111,5 +112,38 @@ fn the_same_seed_is_the_same_database() {
     for seed in [2, 3, 7] {
         let plan = Plan { transactions: 8, ..plan(seed) };
         assert_eq!(sql::run(plan).1, sql::run(plan).1);
+    }
+}
+
+fn escrow_plan(seed: u64) -> Plan {
+    let sites = if seed % 8 == 7 { 4 } else { 2 + (seed % 2) as usize };
+    Plan { transactions: 8, sites, clients: sites + 1, ..plan(seed) }
+}
+
+#[test]
+fn escrow_under_many_seeds() {
+    let mut total = escrow::Counts::default();
+    let only = seeds().count() == 1;
+    for seed in seeds() {
+        match catch_unwind(AssertUnwindSafe(|| escrow::run(escrow_plan(seed)))) {
+            Ok((counts, log)) => {
+                if only {
+                    println!("{log}");
+                }
+                total.add(&counts);
+            }
+            Err(_) => panic!("seed {seed} failed; ROME_TEST_SEED={seed} repeats it"),
+        }
+    }
+    println!("{} seeds: {total:?}", seeds().count());
+    let escrow::Counts { done, refused, unknown, exhausted, alone } = total;
+    let all_happens = done > refused && unknown > 0 && exhausted > 0 && alone > 0;
+    assert!(all_happens || only, "the simulation does not do what it should");
+}
+
+#[test]
+fn the_same_seed_is_the_same_escrow() {
+    for seed in [2, 3, 7] {
+        assert_eq!(escrow::run(escrow_plan(seed)).1, escrow::run(escrow_plan(seed)).1);
     }
 }
