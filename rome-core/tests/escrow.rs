@@ -282,6 +282,48 @@ async fn spent_together_with_what_it_pays_for() {
     assert!(spent.is_ok() && wide == 0, "it was filled up meanwhile");
 }
 
+/// How many wide-area round trips something takes, once what went before is finalised.
+async fn round_trips(call: impl Future<Output = Result<()>>) -> u128 {
+    sleep(Duration::from_secs(1)).await;
+    let (result, _, took) = watched(call).await;
+    match result {
+        Err(error) => assert_eq!(error.state(), SqlState::CHECK_VIOLATION, "{error}"),
+        Ok(()) => {}
+    }
+    took.as_millis() / ROUND_TRIP.as_millis()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_it_costs() {
+    let world = World::new().await;
+    let (escrow, other) = (world.escrow(0).await, world.escrow(1).await);
+    // Lanes are open then, and descriptions known.
+    for client in [&escrow, &other] {
+        client.create("first", 8).await.unwrap();
+        client.spend("first", 8).await.unwrap();
+        client.drop("first").await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(round_trips(escrow.create_at("seats", &[("site0", 4_000)])).await, 3);
+    assert_eq!(round_trips(escrow.spend("seats", 1)).await, 0);
+    assert_eq!(
+        round_trips(other.spend("seats", 500)).await,
+        4,
+        "asks, reads what it takes, reads the ledgers, commits"
+    );
+    other.spend("seats", other.left_here("seats").await.unwrap()).await.unwrap();
+    assert_eq!(round_trips(other.spend("seats", 1)).await, 4);
+    assert!(other.left_here("seats").await.unwrap() > 100, "more than was needed");
+    assert_eq!(round_trips(other.spend("seats", 1)).await, 0);
+    assert_eq!(round_trips(other.give_back("seats", 1)).await, 0);
+    assert_eq!(round_trips(other.grow("seats", 1)).await, 2);
+    assert_eq!(round_trips(other.shrink("seats", 1)).await, 2);
+    assert_eq!(round_trips(other.reconcile("seats")).await, 2);
+    assert_eq!(round_trips(async { other.balance("seats").await.map(drop) }).await, 2);
+    assert_eq!(round_trips(other.spend("seats", 4_000)).await, 3, "asks each site, then all at once");
+    assert_eq!(round_trips(other.drop("seats")).await, 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_given_back_is_spent_again() {
     let world = World::new().await;

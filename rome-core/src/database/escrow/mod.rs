@@ -358,3 +358,8 @@ fn begin_anew(counter: &str) -> Error {
 fn undefined(counter: &str) -> Error {
     Error::new(SqlState::UNDEFINED_OBJECT, format!("counter \"{counter}\" does not exist"))
 }
+
+/// The page for users; its example is compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/escrow.md")]
+struct Page;

@@ -3,10 +3,10 @@
 //! One spender of a process does it for all: first it asks the sites that can be reached what they have (each for itself, so that one that is cut
 //! off stops nobody), then one transaction takes some. How much:
 //!
-//! - half of the richest reserve, where that is worth the way: at least [`WORTHWHILE`] times what is needed. So a site with much demand gets
-//!   much, and one transfer is followed by the next one only after as many spends;
-//! - near the end of the budget whole reserves, the richest first, until so much is together: sites that each have a little must not
-//!   ask one another for every single spend;
+//! - half of the richest reserve: a site with much demand gets much, and a transfer is followed by the next one only after many spends;
+//! - near the end of the budget half of further reserves, too, until a fair share of what is left is together, though not more than
+//!   [`WORTHWHILE`] times what is needed: sites that each have a little must not ask one another for every single spend;
+//! - whole reserves where halves do not have what is needed;
 //! - what lies in purses only where the reserves together do not have what is needed, since those rows are contended.
 //!
 //! That a counter is exhausted is said only after one query over all sites has seen it: what was asked site by site may have moved meanwhile.
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// A transfer brings at least so many times what is needed, where there is so much.
+/// A transfer of several takes brings at most so many times what is needed.
 const WORTHWHILE: i64 = 16;
 
 /// How long answers are waited for when those that have come say that there is enough.
@@ -85,30 +85,34 @@ impl Offer {
 fn plan(needed: i64, offers: &[Offer]) -> Option<Plan> {
     let mut richest: Vec<&Offer> = offers.iter().collect();
     richest.sort_by(|a, b| b.reserve.cmp(&a.reserve).then_with(|| a.site.cmp(&b.site)));
-    let worthwhile = needed.saturating_mul(WORTHWHILE);
-    let first = richest.first()?;
-    if first.reserve / 2 >= worthwhile {
-        return Some(Plan { takes: vec![Take { site: first.site.clone(), amount: first.reserve / 2 }], purses: false });
+    let half = |offer: &Offer| offer.reserve - offer.reserve / 2;
+    let sites = i128::try_from(offers.len()).unwrap_or(i128::MAX) + 1;
+    let fair = offers.iter().map(|offer| i128::from(offer.reserve)).sum::<i128>() / sites;
+    let wanted = needed.max(needed.saturating_mul(WORTHWHILE).min(i64::try_from(fair).unwrap_or(i64::MAX)));
+    let halves = gather(wanted, richest.iter().map(|offer| (*offer, half(offer))));
+    if total(&halves) >= i128::from(needed) {
+        return Some(Plan { takes: halves, purses: false });
     }
-    let reserves = gather(worthwhile, richest.iter().map(|offer| (*offer, offer.reserve)));
+    let reserves = gather(needed, richest.iter().map(|offer| (*offer, offer.reserve)));
     if total(&reserves) >= i128::from(needed) {
         return Some(Plan { takes: reserves, purses: false });
     }
-    richest.sort_by_key(|offer| std::cmp::Reverse(offer.reserve.saturating_add(offer.purses)));
-    let all = gather(worthwhile, richest.iter().map(|offer| (*offer, offer.reserve.saturating_add(offer.purses))));
-    (total(&all) >= i128::from(needed)).then_some(Plan { takes: all, purses: true })
+    let all = |offer: &Offer| offer.reserve.saturating_add(offer.purses);
+    richest.sort_by_key(|offer| std::cmp::Reverse(all(offer)));
+    let takes = gather(needed, richest.iter().map(|offer| (*offer, all(offer))));
+    (total(&takes) >= i128::from(needed)).then_some(Plan { takes, purses: true })
 }
 
-/// Takes all that each has until so much is together.
+/// Takes what is offered until so much is together.
 fn gather<'o>(wanted: i64, offers: impl Iterator<Item = (&'o Offer, i64)>) -> Vec<Take> {
     let mut missing = wanted;
     let mut takes = vec![];
-    for (offer, has) in offers.filter(|(_, has)| *has > 0) {
+    for (offer, amount) in offers.filter(|(_, amount)| *amount > 0) {
         if missing <= 0 {
             break;
         }
-        missing = missing.saturating_sub(has);
-        takes.push(Take { site: offer.site.clone(), amount: has });
+        missing = missing.saturating_sub(amount);
+        takes.push(Take { site: offer.site.clone(), amount });
     }
     takes
 }
@@ -269,7 +273,7 @@ impl Escrow {
         if !own || parts.iter().any(|part| !part.fresh) {
             return Err(begin_anew(counter));
         }
-        let ledger = self.ledger(tx, counter, &sites).await?;
+        let ledger = self.ledger(tx, counter, &sites, Some(&[Entry::Sent, Entry::Received])).await?;
         let (mut received, mut lines) = (0_i64, vec![]);
         for take in &plan.takes {
             let mut missing = take.amount;
@@ -356,11 +360,20 @@ mod tests {
     }
 
     #[test]
-    fn whole_reserves_near_the_end() {
-        let gathered = plan(1, &offers(&[(7, 0), (3, 0), (9, 0), (4, 0)]));
-        assert_eq!(amounts(gathered), Some((vec![("s2".into(), 9), ("s0".into(), 7)], false)));
+    fn half_of_several_reserves_near_the_end() {
+        let gathered = plan(1, &offers(&[(7, 0), (3, 0), (9, 0), (4, 0), (9, 0), (2, 0)]));
+        assert_eq!(amounts(gathered), Some((vec![("s2".into(), 5)], false)), "a fair share");
+        let gathered = plan(4, &offers(&[(7, 0), (3, 0), (9, 0)]));
+        assert_eq!(amounts(gathered), Some((vec![("s2".into(), 5)], false)));
+        let gathered = plan(6, &offers(&[(7, 0), (3, 0), (9, 0)]));
+        assert_eq!(amounts(gathered), Some((vec![("s2".into(), 5), ("s0".into(), 4)], false)));
+    }
+
+    #[test]
+    fn whole_reserves_for_much() {
         let large = plan(18, &offers(&[(7, 0), (3, 0), (9, 0), (4, 0)]));
-        assert_eq!(amounts(large).map(|(takes, _)| takes.len()), Some(4));
+        let takes = vec![("s2".into(), 9), ("s0".into(), 7), ("s3".into(), 4)];
+        assert_eq!(amounts(large), Some((takes, false)));
     }
 
     #[test]

@@ -185,12 +185,14 @@ impl Escrow {
         run(on, update).await.map(drop)
     }
 
-    /// All lines of some sites' ledgers.
+    /// The lines of some sites' ledgers: all of them, or by their keys those of these entries among the sites, which are then not read again when
+    /// they are raised.
     pub(super) async fn ledger<E: Executor + ?Sized>(
         &self,
         on: &E,
         counter: &str,
         sites: &[String],
+        among: Option<&[Entry]>,
     ) -> Result<BTreeMap<Line, i64>> {
         let mut select = Query::select();
         select
@@ -198,6 +200,11 @@ impl Escrow {
             .from(LEDGER)
             .and_where(Expr::col("site").is_in(sites))
             .and_where(Expr::col("counter").eq(counter));
+        if let Some(entries) = among {
+            select
+                .and_where(Expr::col("peer").is_in(sites))
+                .and_where(Expr::col("entry").is_in(entries.iter().map(|entry| entry.name())));
+        }
         let found: Vec<(String, String, String, i64)> = rows(on, select).await?;
         let line = |(site, peer, entry, total): (String, String, String, i64)| {
             let entry = Entry::of_name(&entry).ok_or_else(|| {
