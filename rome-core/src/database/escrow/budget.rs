@@ -3,7 +3,8 @@
 use super::ledger::{Entry, finish, no_site};
 use super::rows::{Line, RESERVE};
 use super::{Escrow, MAX_AMOUNT, Part, check, check_name, saturated, undefined, unspent};
-use crate::database::{DatabaseExt, Transaction};
+use crate::database::retry::Attempts;
+use crate::database::{DatabaseExt, Transaction, TransactionOptions};
 use crate::error::{Error, Result, SqlState};
 use std::collections::BTreeMap;
 
@@ -40,7 +41,7 @@ impl Escrow {
     /// 42710 where there is one of this name, 22023 for a budget below zero or above [`MAX_AMOUNT`](super::MAX_AMOUNT), 08006 where a site can't be reached, 08007 where the outcome is unknown.
     pub async fn create(&self, counter: &str, budget: i64) -> Result<()> {
         check_budget(counter, budget)?;
-        let sites = self.sites().await?;
+        let sites = self.sites(&*self.shared.db).await?;
         let count = i64::try_from(sites.len()).unwrap_or(i64::MAX).max(1);
         let (share, rest) = (budget / count, budget % count);
         let shares = sites.iter().zip(0..).map(|(site, at)| (site.as_str(), share + i64::from(at < rest)));
@@ -53,7 +54,7 @@ impl Escrow {
     /// As [`Escrow::create`]; 22023 for a site that does not exist or is there twice.
     pub async fn create_at(&self, counter: &str, shares: &[(&str, i64)]) -> Result<()> {
         check_name(counter)?;
-        let sites = self.sites().await?;
+        let sites = self.sites(&*self.shared.db).await?;
         let mut by_site: BTreeMap<&str, i64> = sites.iter().map(|site| (site.as_str(), 0)).collect();
         let mut budget = 0_i64;
         for (at, (site, share)) in shares.iter().enumerate() {
@@ -67,20 +68,15 @@ impl Escrow {
         let mut attempts = self.shared.db.retry_policy().start();
         loop {
             let tx = self.shared.db.begin().await?;
-            let done = self.lay_out(&*tx, counter, &sites, &by_site).await;
+            let done = self.lay_out(&*tx, counter, &by_site).await;
             if finish(tx, done, &mut attempts).await?.is_some() {
                 return Ok(());
             }
         }
     }
 
-    async fn lay_out(
-        &self,
-        tx: &dyn Transaction,
-        counter: &str,
-        sites: &[String],
-        shares: &BTreeMap<&str, i64>,
-    ) -> Result<()> {
+    async fn lay_out(&self, tx: &dyn Transaction, counter: &str, shares: &BTreeMap<&str, i64>) -> Result<()> {
+        let sites = &self.sites(tx).await?;
         // By keys, which are then not read again when they are written.
         let ledger = self.ledger(tx, counter, sites, Some(&[Entry::Granted, Entry::SawGranted])).await?;
         if !self.parts(tx, counter, sites, Some(&[RESERVE])).await?.is_empty() || !ledger.is_empty() {
@@ -120,7 +116,7 @@ impl Escrow {
         let mut attempts = self.shared.db.retry_policy().start();
         'again: loop {
             self.replenish(counter, if entry == Entry::Revoked { amount } else { 0 }).await?;
-            let mut witnesses = self.sites().await?;
+            let mut witnesses = self.sites(&*self.shared.db).await?;
             // Nobody is witness where there is nobody else.
             if witnesses.len() > 1 {
                 witnesses.retain(|site| site != here);
@@ -179,8 +175,7 @@ impl Escrow {
     /// 42704 where there is no such counter, 08006 where a site can't be reached.
     pub async fn balance(&self, counter: &str) -> Result<Balance> {
         check_name(counter)?;
-        let sites = self.sites().await?;
-        let parts = self.parts(&*self.shared.db, counter, &sites, None).await?;
+        let parts = self.everywhere(counter, &mut self.shared.db.retry_policy().start()).await?;
         if parts.is_empty() {
             return Err(undefined(counter));
         }
@@ -206,17 +201,34 @@ impl Escrow {
         })
     }
 
+    /// All parts at all sites, as of one moment.
+    pub(super) async fn everywhere(&self, counter: &str, attempts: &mut Attempts<'_>) -> Result<Vec<Part>> {
+        let options = TransactionOptions { read_only: true, ..TransactionOptions::default() };
+        loop {
+            let tx = self.shared.db.begin_with(options).await?;
+            let done = match self.sites(&*tx).await {
+                Ok(sites) => self.parts(&*tx, counter, &sites, None).await,
+                Err(error) => Err(error),
+            };
+            if let Some(parts) = finish(tx, done, attempts).await? {
+                return Ok(parts);
+            }
+        }
+    }
+
     /// Removes a counter with all that was spent of it. Needs all sites.
     ///
     /// # Errors
     /// 42704 where there is no such counter, 08006 where a site can't be reached, 08007 where the outcome is unknown.
     pub async fn drop(&self, counter: &str) -> Result<()> {
         check_name(counter)?;
-        let sites = self.sites().await?;
         let mut attempts = self.shared.db.retry_policy().start();
         loop {
             let tx = self.shared.db.begin().await?;
-            let done = self.erase(&*tx, counter, &sites).await;
+            let done = match self.sites(&*tx).await {
+                Ok(sites) => self.erase(&*tx, counter, &sites).await,
+                Err(error) => Err(error),
+            };
             if let Some(parts) = finish(tx, done, &mut attempts).await? {
                 return if parts > 0 { Ok(()) } else { Err(undefined(counter)) };
             }

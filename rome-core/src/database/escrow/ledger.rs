@@ -115,11 +115,7 @@ impl Escrow {
     /// As [`Escrow::reconcile`]; 22023 where there is no such site.
     pub async fn reconcile_site(&self, counter: &str, site: &str) -> Result<()> {
         super::check_name(counter)?;
-        let sites = self.sites().await?;
-        if !sites.iter().any(|known| known == site) {
-            return Err(no_site(site));
-        }
-        self.rebuild_apart(counter, site, &sites).await.map_err(|error| {
+        self.rebuild_apart(counter, site).await.map_err(|error| {
             if error.state() != SqlState::CONNECTION_FAILURE {
                 return error;
             }
@@ -130,18 +126,22 @@ impl Escrow {
         })
     }
 
-    async fn rebuild_apart(&self, counter: &str, site: &str, sites: &[String]) -> Result<()> {
+    async fn rebuild_apart(&self, counter: &str, site: &str) -> Result<()> {
         let mut attempts = self.shared.db.retry_policy().start();
         loop {
             let tx = self.shared.db.begin().await?;
-            let done = self.rebuild(&*tx, counter, site, sites).await;
+            let done = self.rebuild(&*tx, counter, site).await;
             if finish(tx, done, &mut attempts).await?.is_some() {
                 return Ok(());
             }
         }
     }
 
-    async fn rebuild(&self, tx: &dyn Transaction, counter: &str, site: &str, sites: &[String]) -> Result<()> {
+    async fn rebuild(&self, tx: &dyn Transaction, counter: &str, site: &str) -> Result<()> {
+        let sites = &self.sites(tx).await?;
+        if !sites.iter().any(|known| known == site) {
+            return Err(no_site(site));
+        }
         let parts = self.parts(tx, counter, &[site.to_owned()], None).await?;
         let ledger = self.ledger(tx, counter, sites, None).await?;
         if ledger.is_empty() {

@@ -161,7 +161,7 @@ impl Escrow {
         let here = &self.shared.site;
         let mut attempts = self.shared.db.retry_policy().start();
         loop {
-            let sites = self.sites().await?;
+            let sites = self.sites(&*self.shared.db).await?;
             let own = self.parts(&*self.shared.db, counter, std::slice::from_ref(here), None).await?;
             if !self.are_fresh(&own) {
                 match self.reconcile(counter).await {
@@ -190,7 +190,7 @@ impl Escrow {
                     return Ok(Verdict::Unreached(left, missing));
                 }
                 None => {
-                    let left = unspent(&self.parts(&*self.shared.db, counter, &sites, None).await?);
+                    let left = unspent(&self.everywhere(counter, &mut attempts).await?);
                     if left < i128::from(amount) {
                         return Ok(Verdict::Exhausted(left));
                     }

@@ -261,12 +261,12 @@ impl Escrow {
         Ok(affected)
     }
 
-    /// The names of the sites.
-    pub(super) async fn sites(&self) -> Result<Vec<String>> {
+    /// The names of the sites; as the tables that a transaction reads know them, where it is asked.
+    pub(super) async fn sites<E: Executor + ?Sized>(&self, on: &E) -> Result<Vec<String>> {
         if !self.shared.spread {
             return Ok(vec![self.shared.site.clone()]);
         }
-        let found: Vec<(Vec<String>,)> = rows(&*self.shared.db, "SELECT rome_sites()").await?;
+        let found: Vec<(Vec<String>,)> = rows(on, "SELECT rome_sites()").await?;
         Ok(found.into_iter().flat_map(|(sites,)| sites).collect())
     }
 }
