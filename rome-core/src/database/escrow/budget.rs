@@ -38,7 +38,7 @@ impl Escrow {
     /// Makes a counter with a budget, shared evenly among the sites. Needs all of them.
     ///
     /// # Errors
-    /// 42710 where there is one of this name, 22023 for a budget below zero or above [`MAX_AMOUNT`](super::MAX_AMOUNT), 08006 where a site can't be reached, 08007 where the outcome is unknown.
+    /// 42710 where there is one of this name, 22023 for a budget below zero or above [`MAX_AMOUNT`], 08006 where a site can't be reached, 08007 where the outcome is unknown.
     pub async fn create(&self, counter: &str, budget: i64) -> Result<()> {
         check_budget(counter, budget)?;
         let sites = self.sites(&*self.shared.db).await?;

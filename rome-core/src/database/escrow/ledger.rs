@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// What a total in a ledger counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Entry {
+pub(super) enum Entry {
     /// Sent to the peer.
     Sent,
     /// Received from the peer.

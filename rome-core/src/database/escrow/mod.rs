@@ -52,7 +52,7 @@
 //! round trip old when it commits, would lose against every local spender. A purse that runs dry is filled with an eighth of the reserve, in the
 //! transaction that spends.
 //!
-//! The ledger has a line for each kind of [`Entry`] between two sites, *at both*: what one has as sent the other has as received. Totals only
+//! The ledger has a line for each kind of entry (`ledger.rs`) between two sites, *at both*: what one has as sent the other has as received. Totals only
 //! rise. Parts of the budget are granted to a site before a *witness*, another site, which keeps the same total. Of each site, always:
 //!
 //! ```text
@@ -173,7 +173,7 @@ impl Escrow {
 
     /// Spends some of a counter in a transaction that is open: it is spent if and only if that commits. Where the local allotment has run dry, it is
     /// filled up from other sites by a transaction of its own, and the open one is told to begin anew (40001), as
-    /// [`DatabaseExt::transaction`](super::DatabaseExt::transaction) does. To spend first spares repeating the rest.
+    /// [`DatabaseExt::transaction`] does. To spend first spares repeating the rest.
     ///
     /// # Errors
     /// 40001 after the allotment was filled up or changed: run the transaction again. Others as [`Escrow::spend`].
