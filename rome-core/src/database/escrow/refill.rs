@@ -13,7 +13,7 @@
 
 use super::ledger::{Entry, finish};
 use super::rows::{Line, RESERVE};
-use super::{Escrow, Part, begin_anew, unspent};
+use super::{Escrow, Part, begin_anew, undefined, unspent};
 use crate::database::{DatabaseExt, Transaction};
 use crate::error::{Error, Result, SqlState};
 use futures::StreamExt;
@@ -163,6 +163,14 @@ impl Escrow {
         loop {
             let sites = self.sites(&*self.shared.db).await?;
             let own = self.parts(&*self.shared.db, counter, std::slice::from_ref(here), None).await?;
+            if !self.shared.spread {
+                // Nobody else has any. A SQL server's locks also forbid another transaction to look while the caller's is open.
+                return match (own.is_empty(), unspent(&own)) {
+                    (true, _) => Err(undefined(counter)),
+                    (false, held) if held < i128::from(amount) => Ok(Verdict::Exhausted(held)),
+                    (false, _) => Ok(Verdict::Filled),
+                };
+            }
             if !self.are_fresh(&own) {
                 match self.reconcile(counter).await {
                     Err(error) if !error.is_undetermined() => return Err(error),
