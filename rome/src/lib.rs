@@ -37,9 +37,9 @@
 //! ```
 
 pub use rome_core::database::{
-    AsRomeError, Database, DatabaseExt, Dialect, Executor, Features, FromRow, FromValue, IntoStatement, Options,
-    QueryResult, Queryable, ReadMode, ReadReport, RetryPolicy, RomeDatabase, Row, RowChange, RowStream, Statement,
-    Transaction, TransactionOptions, Watch, WatchCursor, WatchItem,
+    AsRomeError, Database, DatabaseExt, Dialect, Escrow, Executor, Features, FromRow, FromValue, IntoStatement,
+    Options, QueryResult, Queryable, ReadMode, ReadReport, RetryPolicy, RomeDatabase, Row, RowChange, RowStream,
+    Statement, Transaction, TransactionOptions, Watch, WatchCursor, WatchItem,
 };
 mod topology;
 mod url;

@@ -6,6 +6,7 @@
 
 mod ddl;
 mod engine;
+pub mod escrow;
 mod from_row;
 mod from_value;
 mod retry;
@@ -17,6 +18,7 @@ pub use crate::topology::{FixedSites, Sites};
 pub use crate::txn::{ReadMode, ReadReport};
 pub use engine::{ForgetOptions, Forgotten, Options, RomeDatabase};
 pub use engine::{Held, Prepared, SiteFound, SiteState, SiteStatus, Standing, Survey, SurveyOptions};
+pub use escrow::Escrow;
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};
 pub use statement::{Dialect, IntoStatement, QueryStatement, SchemaStatement, Statement};

@@ -25,6 +25,7 @@
 //! | `lost` | what was in doubt with a home that is gone for good |
 //! | `unended` | what is left to do of commits that were told |
 //! | `survey` | what a home holds of such transactions, without touching it |
+//! | `epochs` | in which epochs of its homes a transaction has read |
 //!
 //! Deliberately absent: locks, leases and clocks. A transaction that a client forgets holds nothing.
 
@@ -32,6 +33,7 @@ mod alone;
 mod buffer;
 mod changes;
 mod client;
+mod epochs;
 mod guards;
 mod held;
 mod lanes;
@@ -50,6 +52,7 @@ mod unended;
 
 pub use changes::{KeyChange, decode_event};
 pub use client::{Client, Mode, Patience, Place};
+pub use epochs::Epochs;
 pub use lost::DecidedTxn;
 pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId, value_or_intent};
 pub use report::{ReadMode, ReadReport};

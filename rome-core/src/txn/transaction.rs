@@ -3,6 +3,7 @@
 use super::alone::commit_alone;
 use super::changes::Streams;
 use super::client::{Client, Mode};
+use super::epochs::Epochs;
 use super::many::commit_many;
 use super::part::{Part, Remember};
 use super::report::{ReadMode, ReadReport};
@@ -76,6 +77,7 @@ pub struct Txn {
     validate: bool,
     /// Savepoints exist: changes must be logged.
     logging: bool,
+    epochs: Arc<Epochs>,
 }
 
 impl Txn {
@@ -93,6 +95,7 @@ impl Txn {
             copied: BTreeSet::new(),
             validate: false,
             logging: false,
+            epochs: Arc::default(),
         }
     }
 
@@ -147,6 +150,11 @@ impl Txn {
     /// The round trips so far.
     pub fn round_trips(&self) -> RoundTrips {
         self.trips
+    }
+
+    /// In which epochs it has read, at any moment from now on.
+    pub fn epochs(&self) -> &Arc<Epochs> {
+        &self.epochs
     }
 
     fn position(&mut self, home: HomeNo) -> Result<usize> {
@@ -253,11 +261,12 @@ impl Txn {
             }
         }
         let remember = self.remember();
-        let client = &self.client;
+        let (client, epochs) = (&self.client, &self.epochs);
         let asked = self.parts.iter_mut().zip(by_part).filter(|(_, (positions, _))| !positions.is_empty());
         let answered = asked.map(|(part, (positions, reads))| async move {
             let before = (part.reads, part.repeated);
             let results = part.read(client, reads, limits, remember).await;
+            epochs.note(part.link.no, part.epoch);
             let blocked = part.repeated - before.1;
             let trips = part.reads - before.0 - blocked;
             Ok::<_, Error>((positions, results?, trips, blocked, !client.is_near(&part.link)))
@@ -285,6 +294,7 @@ impl Txn {
         };
         let before = (part.reads, part.repeated);
         let results = part.read(&self.client, reads, limits, remember).await;
+        self.epochs.note(home, part.epoch);
         let blocked = part.repeated - before.1;
         let trips = part.reads - before.0 - blocked;
         self.trips.reads += trips;

@@ -8,11 +8,13 @@
 #[path = "../../../tests/histories/checker.rs"]
 mod checker;
 mod copies;
+mod escrow;
 mod network;
 mod sql;
 mod world;
 
 use network::Weather;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Outcome, Plan, run};
 
@@ -85,26 +87,33 @@ fn a_write_skew_is_noticed() {
     assert!(!checker::problems(history(done(&[]))).is_empty());
 }
 
-#[test]
-fn databases_under_many_seeds() {
-    let mut total = sql::Counts::default();
+/// Runs all seeds; `run` notes what came of one and returns its log, which is printed where it is the only one. Whether it is.
+fn each_seed(run: impl Fn(u64) -> String) -> bool {
     let only = seeds().count() == 1;
     for seed in seeds() {
-        let plan = Plan { transactions: 8, ..plan(seed) };
-        match catch_unwind(AssertUnwindSafe(|| sql::run(plan))) {
-            Ok((counts, log)) => {
-                if only {
-                    println!("{log}");
-                }
-                total.done += counts.done;
-                total.refused += counts.refused;
-                total.unknown += counts.unknown;
-            }
+        match catch_unwind(AssertUnwindSafe(|| run(seed))) {
+            Ok(log) if only => println!("{log}"),
+            Ok(_) => {}
             Err(_) => panic!("seed {seed} failed; ROME_TEST_SEED={seed} repeats it"),
         }
     }
-    println!("{} seeds: {} done, {} refused, {} unknown", seeds().count(), total.done, total.refused, total.unknown);
-    assert!(total.done > total.refused && total.unknown > 0 || only, "the simulation does not do what it should");
+    only
+}
+
+#[test]
+fn databases_under_many_seeds() {
+    let total = RefCell::new(sql::Counts::default());
+    let only = each_seed(|seed| {
+        let (counts, log) = sql::run(Plan { transactions: 8, ..plan(seed) });
+        let mut total = total.borrow_mut();
+        total.done += counts.done;
+        total.refused += counts.refused;
+        total.unknown += counts.unknown;
+        log
+    });
+    let sql::Counts { done, refused, unknown } = total.into_inner();
+    println!("{} seeds: {done} done, {refused} refused, {unknown} unknown", seeds().count());
+    assert!(done > refused && unknown > 0 || only, "the simulation does not do what it should");
 }
 
 #[test]
@@ -117,19 +126,13 @@ fn the_same_seed_is_the_same_database() {
 
 #[test]
 fn copies_under_many_seeds() {
-    let mut total = copies::Counts::default();
-    let only = seeds().count() == 1;
-    for seed in seeds() {
-        match catch_unwind(AssertUnwindSafe(|| copies::run(Plan { transactions: 10, ..plan(seed) }))) {
-            Ok((counts, log)) => {
-                if only {
-                    println!("{log}");
-                }
-                total.add(&counts);
-            }
-            Err(_) => panic!("seed {seed} failed; ROME_TEST_SEED={seed} repeats it"),
-        }
-    }
+    let total = RefCell::new(copies::Counts::default());
+    let only = each_seed(|seed| {
+        let (counts, log) = copies::run(Plan { transactions: 10, ..plan(seed) });
+        total.borrow_mut().add(&counts);
+        log
+    });
+    let total = total.into_inner();
     println!("{} seeds: {total:?}", seeds().count());
     assert!(total.did_all() || only, "the simulation does not do what it should");
 }
@@ -139,5 +142,32 @@ fn the_same_seed_is_the_same_copy() {
     for seed in [2, 3, 7] {
         let plan = Plan { transactions: 10, ..plan(seed) };
         assert_eq!(copies::run(plan).1, copies::run(plan).1);
+    }
+}
+
+fn escrow_plan(seed: u64) -> Plan {
+    let sites = if seed % 8 == 7 { 4 } else { 2 + (seed % 2) as usize };
+    Plan { transactions: 8, sites, clients: sites, ..plan(seed) }
+}
+
+#[test]
+fn escrow_under_many_seeds() {
+    let total = RefCell::new(escrow::Counts::default());
+    let only = each_seed(|seed| {
+        let (counts, log) = escrow::run(escrow_plan(seed));
+        total.borrow_mut().add(&counts);
+        log
+    });
+    let total = total.into_inner();
+    println!("{} seeds: {total:?}", seeds().count());
+    let escrow::Counts { done, refused, unknown, exhausted, alone } = total;
+    let all_happens = done > refused && unknown > 0 && exhausted > 0 && alone > 0;
+    assert!(all_happens || only, "the simulation does not do what it should");
+}
+
+#[test]
+fn the_same_seed_is_the_same_escrow() {
+    for seed in [2, 3, 7] {
+        assert_eq!(escrow::run(escrow_plan(seed)).1, escrow::run(escrow_plan(seed)).1);
     }
 }

@@ -269,7 +269,12 @@ impl Engine {
 
     /// What execution needs besides the plan.
     fn context<'t>(&self, txn: &'t mut Txn, catalog: &Arc<Catalog>, params: &[Value]) -> ExecContext<'t> {
-        let calls = CallContext { home: self.client.local(), ..CallContext::at(chrono::Utc::now()) };
+        let calls = CallContext {
+            home: self.client.local(),
+            topology: Some(Arc::clone(catalog.topology())),
+            epochs: Some(Arc::clone(txn.epochs())),
+            ..CallContext::at(chrono::Utc::now())
+        };
         let numbers = Arc::clone(&self.numbers) as _;
         let mut context = ExecContext::new(txn, Arc::clone(catalog) as _, params.into(), calls, numbers, row_rules);
         context.limits.memory_bytes = self.options.query_memory_bytes;

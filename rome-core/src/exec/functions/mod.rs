@@ -28,7 +28,8 @@ pub(crate) use system::time_ordered;
 
 use super::expr::Expr;
 use crate::error::{Error, Result, SqlState};
-use crate::topology::HomeNo;
+use crate::topology::{HomeNo, Topology};
+use crate::txn::Epochs;
 use crate::value::{DataType, Interval, Value};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use rust_decimal::Decimal;
@@ -79,6 +80,10 @@ pub struct CallContext {
     pub surroundings: Arc<dyn Surroundings>,
     /// The local home: where identifiers are born.
     pub home: HomeNo,
+    /// The sites, as this statement knows them.
+    pub topology: Option<Arc<Topology>>,
+    /// In which epochs the transaction has read.
+    pub epochs: Option<Arc<Epochs>>,
     /// What `current_database()` gives.
     pub database: Arc<str>,
     /// What `current_user` gives.
@@ -92,6 +97,8 @@ impl CallContext {
             now,
             surroundings: Arc::new(SystemSurroundings),
             home: HomeNo::FIRST,
+            topology: None,
+            epochs: None,
             database: "rome".into(),
             user: "rome".into(),
         }

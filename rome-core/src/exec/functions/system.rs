@@ -1,16 +1,34 @@
 //! Identifiers, types and the session's surroundings.
 
-use super::Pattern::{Any, Bool, Int8, Text, Uuid};
+use super::Pattern::{Any, Bool, Int8, Text, Texts, Uuid};
 use super::text::text_result;
 use super::{Call, ScalarFunction};
 use crate::error::Result;
-use crate::topology::tag;
+use crate::topology::{Topology, tag};
 use crate::value::Value;
 use uuid::Builder;
 
 pub(super) static FUNCTIONS: &[ScalarFunction] = &[
     ScalarFunction::new("rome_id", &[], Uuid, rome_id, "A time-ordered UUID that carries its birth site (version 8).")
         .volatile(),
+    ScalarFunction::new("rome_site", &[], Text, rome_site, "The local site's name; empty in a database without sites.")
+        .stable(),
+    ScalarFunction::new(
+        "rome_sites",
+        &[],
+        Texts,
+        rome_sites,
+        "The names of all sites; none in a database without sites.",
+    )
+    .stable(),
+    ScalarFunction::new(
+        "rome_epoch",
+        &[Text],
+        Text,
+        rome_epoch,
+        "The epoch in which this transaction has read at a site's first home; NULL before it has.",
+    )
+    .volatile(),
     ScalarFunction::new("gen_random_uuid", &[], Uuid, random_uuid, "A random UUID (version 4).").volatile(),
     ScalarFunction::new("uuidv4", &[], Uuid, random_uuid, "A random UUID (version 4).").volatile(),
     ScalarFunction::new("uuidv7", &[], Uuid, ordered_uuid, "A time-ordered UUID (version 7).").volatile(),
@@ -40,6 +58,29 @@ fn rome_id(call: &Call<'_>) -> Result<Value> {
     let surroundings = &call.context.surroundings;
     let millis = u64::try_from(surroundings.clock().timestamp_millis()).unwrap_or(0);
     Ok(Value::Uuid(tag::tagged(call.context.home, millis, surroundings.random())))
+}
+
+/// The sites of a database that has some.
+fn sites<'c>(call: &'c Call<'_>) -> Option<&'c Topology> {
+    call.context.topology.as_deref().filter(|topology| topology.epoch > 0)
+}
+
+fn rome_site(call: &Call<'_>) -> Result<Value> {
+    text_result(sites(call).and_then(|topology| topology.site_of(call.context.home)).unwrap_or_default())
+}
+
+fn rome_sites(call: &Call<'_>) -> Result<Value> {
+    let names = sites(call).map_or(&[][..], |topology| &topology.sites);
+    Ok(Value::Array(names.iter().map(|site| Value::from(site.name.as_str())).collect()))
+}
+
+fn rome_epoch(call: &Call<'_>) -> Result<Value> {
+    let home = match sites(call) {
+        Some(topology) => topology.home_of_site(call.text(0)?).ok(),
+        None => None,
+    };
+    let epoch = home.zip(call.context.epochs.as_ref()).and_then(|(home, epochs)| epochs.of(home));
+    epoch.map_or(Ok(Value::Null), |epoch| text_result(format!("{epoch:016x}")))
 }
 
 /// A UUID of version 7: milliseconds, then random bits.
