@@ -32,6 +32,8 @@ pub(super) struct Part {
     pub(super) reads: u64,
     /// Of those, such that were repeated since they met another transaction's marks.
     pub(super) repeated: u64,
+    /// Something that was read does not matter any more.
+    has_forgotten: bool,
 }
 
 /// How a part's reads are to be remembered.
@@ -57,6 +59,7 @@ impl Part {
             newest: 0,
             reads: 0,
             repeated: 0,
+            has_forgotten: false,
         }
     }
 
@@ -77,9 +80,15 @@ impl Part {
         self.guards.use_table(table, known.map(|known| known.version), stamp)
     }
 
-    /// Whether anything was read that was not only expected.
+    /// Whether anything was read that was not only expected, and still matters.
     pub(super) fn has_read(&self) -> bool {
-        self.reads > 0
+        self.reads > 0 && !(self.has_forgotten && self.guards.relies_on_nothing_read())
+    }
+
+    /// See [`super::Txn::forget`].
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.has_forgotten = true;
+        self.guards.forget(key);
     }
 
     /// See [`super::Txn::read`].
