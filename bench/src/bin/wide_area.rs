@@ -4,6 +4,8 @@
 //! scripts/servers run -- cargo run --release -p bench --bin wide_area -- --write docs/wide-area.md
 //! scripts/servers run -- cargo run --release -p bench --bin wide_area -- --quick
 //! ```
+//!
+//! The whole takes about a quarter of an hour.
 
 use bench::wide::deployment::Deployment;
 use bench::wide::dialect::System;

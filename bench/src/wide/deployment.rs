@@ -183,3 +183,19 @@ fn authority(url: &str) -> &str {
 fn at_address(url: &str, address: &str) -> String {
     url.replacen(authority(url), address, 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_bent_to_the_network() {
+        for (url, expected) in [
+            ("redis://127.0.0.1:7000", "redis://near:1"),
+            ("mysql://root@127.0.0.1:3306/rome", "mysql://root@near:1/rome"),
+            ("postgres://rome:a@b@127.0.0.1:5432/rome?x=1", "postgres://rome:a@b@near:1/rome?x=1"),
+        ] {
+            assert_eq!(at_address(url, "near:1"), expected);
+        }
+    }
+}

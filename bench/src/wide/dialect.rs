@@ -83,3 +83,24 @@ pub fn parameters(first: usize, count: usize) -> String {
 pub fn rows(count: usize, columns: usize) -> String {
     (0..count).map(|row| format!("({})", parameters(row * columns + 1, columns))).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_system_has_its_words() {
+        let table = "CREATE TABLE t (id ID NOT NULL, other UUID, site SITE)PLACED";
+        assert_eq!(System::Postgres.ddl(table), "CREATE TABLE t (id uuid NOT NULL, other uuid, site text)");
+        assert_eq!(
+            System::MariaDb.ddl(table),
+            "CREATE TABLE t (id binary(16) NOT NULL, other binary(16), site varchar(16))"
+        );
+        assert!(System::Rome.ddl(table).ends_with("site text) WITH (placement = 'by_site(site)')"));
+        let text = format!("INSERT INTO t VALUES {} -- {}", rows(2, 2), parameters(5, 2));
+        assert_eq!(text, "INSERT INTO t VALUES ($1, $2), ($3, $4) -- $5, $6");
+        let (plain, _) =
+            System::MariaDb.statement(&text.replace("$2", "$12"), vec![]).render(System::MariaDb.dialect());
+        assert_eq!(&*plain, "INSERT INTO t VALUES (?, ?), (?, ?) -- ?, ?");
+    }
+}

@@ -75,3 +75,22 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_and_medians() {
+        let samples = Samples::new((1..=200).rev().map(|number| number * 1_000).collect(), Duration::from_secs(2));
+        assert_eq!((samples.percentile_ms(50), samples.percentile_ms(99), samples.rate()), (101.0, 199.0, 100.0));
+        assert!(Samples::default().percentile_ms(50).is_nan());
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_failure_ends_all() {
+        let failing: Client<()> = Box::new(|| Box::pin(async { Err("broken".into()) }));
+        assert!(run(vec![failing], Duration::from_secs(1)).await.is_err());
+    }
+}

@@ -114,3 +114,25 @@ fn refused(argument: &str) -> Failure {
 fn numbers(text: &str) -> Result<Vec<u64>> {
     text.split(',').map(|number| number.parse().map_err(Failure::from)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Settings> {
+        Settings::parse(text.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn arguments_are_read_or_refused() {
+        let settings = parsed("--sites 4 --delays 0,50 --seconds 0.5 --clients 1,48 --only mix --write x.md").unwrap();
+        assert_eq!((settings.sites, settings.time, settings.clients.len()), (4, Duration::from_millis(500), 2));
+        assert_eq!(settings.delays, [Duration::ZERO, Duration::from_millis(50)]);
+        assert!(settings.mix && !settings.operations && settings.write.is_some());
+        for wrong in
+            ["--sites 2", "--sites", "--delays ,", "--clients 0", "--only nothing", "--runs 0", "--seconds -1", "x"]
+        {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+}
