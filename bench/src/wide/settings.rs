@@ -13,7 +13,7 @@ usage: wide_area [--sites N] [--delays MS,MS,..] [--seconds S] [--runs N] [--cli
   --delays      round trips between sites in ms, the first is what others are compared with: 0,10,50,100
   --seconds     how long each point is measured: 2
   --runs        how often; medians are printed: 3
-  --clients     clients at each site for the mix: 1,4,16,32
+  --clients     clients at each site for the mix: 1,4,8,16
   --warehouses  warehouses at each site for the mix: 8
   --only        one of the two parts
   --write       puts the tables into this file, below its line \"<!-- measured -->\"
@@ -52,7 +52,7 @@ impl Default for Settings {
             delays: [0, 10, 50, 100].map(Duration::from_millis).to_vec(),
             time: Duration::from_secs(2),
             runs: 3,
-            clients: vec![1, 4, 16, 32],
+            clients: vec![1, 4, 8, 16],
             warehouses: 8,
             operations: true,
             mix: true,
