@@ -5,6 +5,8 @@
 //! cargo run --release -p bench --bin report                              # its results as a table
 //! scripts/servers run -- cargo run --release -p bench --bin scale        # what a point select costs beside a million keys
 //! scripts/servers run -- cargo run --release -p bench --bin memory       # what a scan of a million rows holds
+//! scripts/servers run -- cargo run --release -p bench --bin wide_area    # several sites far apart beside one central server, see [`wide`]
+//! cargo run --release -p bench --bin scale_sites                         # what operations cost with up to 100 sites, counted, see [`sites`]
 //! ```
 //!
 //! Every subject of a measurement implements [`subject::Subject`]: [`relational`] runs the operations as sea-query statements on any
@@ -18,7 +20,9 @@ pub mod back_end;
 pub mod raw;
 pub mod relational;
 pub mod report;
+pub mod sites;
 pub mod subject;
+pub mod wide;
 
 /// Whatever went wrong, for a person to read.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

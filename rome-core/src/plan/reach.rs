@@ -34,6 +34,8 @@ pub(super) struct Reach {
     pub(super) homes: BTreeSet<HomeNo>,
     /// So many more, which parameters or rows name, at most.
     pub(super) named: usize,
+    /// So many of these have only led to others by their claims, and need no validation where nothing is written.
+    pub(super) passed: usize,
 }
 
 impl Reach {
@@ -43,7 +45,9 @@ impl Reach {
             None if scan.by_claim => {
                 // Where the claim is, and where it says.
                 let keys = scan.access.prefix.iter().map(Vec::len).fold(1, usize::saturating_mul);
-                reach.named = keys.saturating_mul(2).min(scan.table.homes.all().len());
+                let all = scan.table.homes.all().len();
+                reach.named = keys.saturating_mul(2).min(all);
+                reach.passed = reach.named - keys.min(all);
             }
             None => reach.homes.extend(scan.table.homes.all()),
             Some(columns) => reach.add_values(&scan.table, columns),
@@ -110,6 +114,7 @@ impl Reach {
     pub(super) fn add(&mut self, other: &Self) {
         self.homes.extend(&other.homes);
         self.named += other.named;
+        self.passed += other.passed;
     }
 
     /// Whether it surely stays at the local site.
@@ -118,9 +123,9 @@ impl Reach {
         self.named == 0 && self.homes.iter().all(|home| traits.topology.site_of(*home) == here)
     }
 
-    /// Whether it may be more than one home.
+    /// Whether it may be more than one home that is validated together.
     pub(super) fn may_spread(&self) -> bool {
-        self.homes.len() + self.named > 1
+        self.homes.len() + self.named - self.passed > 1
     }
 
     /// `at rome`, `at 3 sites`, `at 1 named site`.

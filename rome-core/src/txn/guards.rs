@@ -169,6 +169,18 @@ impl GuardList {
         }
     }
 
+    /// Forgets what was read under a key.
+    pub(super) fn forget(&mut self, key: &Key) {
+        if let Some(SeenPoint { value: Some(value), .. }) = self.points.remove(key) {
+            self.kept_bytes -= value.len();
+        }
+    }
+
+    /// Whether no key and no range was read, or all that was is forgotten.
+    pub(super) fn relies_on_nothing_read(&self) -> bool {
+        self.points.is_empty() && self.ranges.is_empty()
+    }
+
     /// The version at which a key was read: `Some(None)` is "absent".
     pub(super) fn point(&self, key: &Key) -> Option<Option<Version>> {
         self.points.get(key).map(|seen| seen.version)

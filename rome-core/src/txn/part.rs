@@ -37,6 +37,8 @@ pub(super) struct Part {
     lost: bool,
     /// Marks that were read as what was there before them.
     undecided: u64,
+    /// Something that was read does not matter any more.
+    has_forgotten: bool,
 }
 
 /// How a part's reads are to be remembered.
@@ -66,6 +68,7 @@ impl Part {
             repeated: 0,
             lost: false,
             undecided: 0,
+            has_forgotten: false,
         }
     }
 
@@ -86,9 +89,15 @@ impl Part {
         self.guards.use_table(table, known.map(|known| known.version), stamp)
     }
 
-    /// Whether anything was read that was not only expected.
+    /// Whether anything was read that was not only expected, and still matters.
     pub(super) fn has_read(&self) -> bool {
-        self.reads > 0
+        self.reads > 0 && !(self.has_forgotten && self.guards.relies_on_nothing_read())
+    }
+
+    /// See [`super::Txn::forget`].
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.has_forgotten = true;
+        self.guards.forget(key);
     }
 
     /// Whether the home was to be read and could not be reached.

@@ -305,6 +305,16 @@ impl Txn {
         results
     }
 
+    /// Tells that what was read under keys of a home follows from something that was read later, so that it need not be validated. Does nothing
+    /// where this transaction may write, since what it has read tells what it writes over.
+    pub fn forget<'k>(&mut self, home: HomeNo, keys: impl IntoIterator<Item = &'k Key>) {
+        if self.mode == Mode::ReadOnly
+            && let Some(part) = self.parts.iter_mut().find(|part| part.link.no == home)
+        {
+            keys.into_iter().for_each(|key| part.forget(key));
+        }
+    }
+
     fn remember(&self) -> Remember {
         // Over several homes even a transaction that only reads validates in the end.
         let alone = self.mode == Mode::ReadOnly && !self.validate && !self.client.is_spread();

@@ -93,7 +93,12 @@ fn site(number: usize) -> String {
 impl Theatre {
     async fn client(&self, at: usize, crashed: &Arc<AtomicBool>, sweep_every: Option<Duration>) -> Result<Client> {
         let stores = (0..self.plan.sites).map(|to| (site(to), self.network.reach(at, to, Arc::clone(crashed))));
-        let patience = Patience { recovery_after: Duration::from_millis(300), sweep_every, replicate_every: None, ..Patience::default() };
+        let patience = Patience {
+            recovery_after: Duration::from_millis(300),
+            sweep_every,
+            replicate_every: None,
+            ..Patience::default()
+        };
         let number = self.clients.fetch_add(100, Ordering::Relaxed) as u64;
         let seed = Some(self.plan.seed.wrapping_mul(1_000_003).wrapping_add(number));
         let options = Options { patience, seed, max_attempts: 8, ..Options::default() };

@@ -313,7 +313,10 @@ async fn pump(
     };
     let writing = async move {
         while let Some((due, parcel)) = receiver.recv().await {
-            sleep_until(due).await;
+            // A timer that is due already still waits for the next millisecond.
+            if due > Instant::now() {
+                sleep_until(due).await;
+            }
             shared.passable(direction).await;
             let written = match parcel {
                 Parcel::Bytes(bytes, permit) => {

@@ -3,15 +3,15 @@
 //! A key expression is a cast to the column's type, and that cast may lose something: `smallint_column = 100000`, `integer_column < 2.5`. So the value before the
 //! cast is compared with the one after it, and the range says what the comparison means rather than what the rounded value would.
 
-use super::super::claims::{claim_place, claimed_row};
-use super::super::keys::{Located, key_prefix};
-use crate::encoding::{KeyColumn, encode_key_value};
+use super::super::claims::{claim_of_row, claim_place, claimed_row};
+use super::super::keys::{Located, decode_column, key_prefix};
+use crate::encoding::{KeyColumn, RowReader, encode_key_value};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::expr::{Expr, ExprKind};
 use crate::exec::node::{Access, KeyBound, Scan};
 use crate::store::{Entry, Key, KeyRange, Read, ReadResult};
 use crate::topology::HomeNo;
-use crate::txn::HomeRead;
+use crate::txn::{HomeRead, Txn};
 use crate::value::{DataType, Value, cast, cast_from};
 use bytes::Bytes;
 use std::cmp::Ordering;
@@ -198,6 +198,30 @@ impl Claim {
 
     pub(super) fn home(&self) -> HomeNo {
         self.place.home
+    }
+
+    /// Forgets the claim where the row that it led to, at another home, has the claimed key: since the key is unique, the row alone is the answer,
+    /// whatever has led to it. A row by itself then needs no validation.
+    ///
+    /// # Errors
+    /// XX001 where the row can't be decoded.
+    pub(super) fn settle(&self, scan: &Scan, home: HomeNo, entry: &Entry, txn: &mut Txn) -> Result<()> {
+        if home == self.place.home {
+            return Ok(());
+        }
+        let proved = match (&self.row, scan.access.index.and_then(|position| scan.table.indexes.get(position))) {
+            (Some(row), _) => entry.key == *row,
+            (None, index) => {
+                let reader = RowReader::new(&entry.value)?;
+                let columns = scan.table.columns.iter().map(|column| decode_column(&reader, column));
+                let claim = claim_of_row(&scan.table, index, &columns.collect::<Result<Vec<_>>>()?)?;
+                claim.is_some_and(|(place, _)| place == self.place)
+            }
+        };
+        if proved {
+            txn.forget(self.place.home, [Some(&self.place.key), self.row.as_ref()].into_iter().flatten());
+        }
+        Ok(())
     }
 }
 

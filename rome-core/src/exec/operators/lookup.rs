@@ -83,15 +83,16 @@ impl<'n> LookupJoin<'n> {
         for claim in &distinct {
             let (beside, place) = claim.take(&mut answers)?;
             if let Some(place) = place {
-                waiting.push(entries.len());
+                waiting.push((entries.len(), claim, place.home));
                 reads.push(HomeRead::point(place.home, place.key));
             }
             entries.push(beside);
         }
         let rows = if reads.is_empty() { vec![] } else { cx.txn.read(reads, limits).await? };
-        for (position, result) in waiting.into_iter().zip(rows) {
-            if let Some(slot) = entries.get_mut(position) {
-                *slot = result.entries.into_iter().next();
+        for ((position, claim, home), result) in waiting.into_iter().zip(rows) {
+            if let (Some(slot), Some(entry)) = (entries.get_mut(position), result.entries.into_iter().next()) {
+                claim.settle(inner, home, &entry, cx.txn)?;
+                *slot = Some(entry);
             }
         }
         let mut held_bytes: usize = outer.iter().map(|row| row_bytes(row)).sum();

@@ -6,14 +6,14 @@ use crate::encoding::RowReader;
 use crate::error::{Error, Result, SqlState};
 use crate::exec::context::ExecContext;
 use crate::exec::expr::Expr;
-use crate::exec::keys::decode_column;
+use crate::exec::keys::{Located, decode_column};
 use crate::exec::node::Scan;
 use crate::store::{Entry, Key, ReadResult};
 use crate::topology::HomeNo;
 use crate::txn::HomeRead;
 use crate::value::Value;
 use async_trait::async_trait;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::iter::Peekable;
 
 /// How many points and ranges are read in one request.
@@ -80,6 +80,10 @@ pub(super) struct ScanOperator<'n> {
     sources: Vec<Source>,
     /// Claims whose answers are to come, for a scan by claims.
     claims: Vec<Claim>,
+    /// Claims by the rows elsewhere that they led to.
+    followed: HashMap<Located, Claim>,
+    /// Such claims and the rows that were there.
+    found: Vec<(HomeNo, Entry, Claim)>,
     opened: bool,
     /// Entries of the next page, where only one range is read.
     page: usize,
@@ -87,7 +91,15 @@ pub(super) struct ScanOperator<'n> {
 
 impl<'n> ScanOperator<'n> {
     pub(super) fn new(scan: &'n Scan) -> Self {
-        Self { scan, sources: vec![], claims: vec![], opened: false, page: PAGE_ENTRIES }
+        Self {
+            scan,
+            sources: vec![],
+            claims: vec![],
+            followed: HashMap::new(),
+            found: vec![],
+            opened: false,
+            page: PAGE_ENTRIES,
+        }
     }
 
     fn open(&mut self, opening: Opening, goal: Option<i64>) {
@@ -139,6 +151,12 @@ impl<'n> ScanOperator<'n> {
                 return Err(Error::internal("reads of a scan were not answered"));
             }
             for (target, result) in asked.into_iter().zip(answers).rev() {
+                if let (Target::Row(key), Some(entry), false) =
+                    (&target, result.entries.first(), self.followed.is_empty())
+                    && let Some(claim) = self.followed.remove(&Located { home: source.home, key: key.clone() })
+                {
+                    self.found.push((source.home, entry.clone(), claim));
+                }
                 if let Some(last) = &result.more {
                     source.parts.push_front(Part::Unread(target.after(last, self.scan.reverse)));
                 }
@@ -155,7 +173,10 @@ impl<'n> ScanOperator<'n> {
         for claim in std::mem::take(&mut self.claims) {
             match claim.take(results)? {
                 (Some(row), _) => drop(found.entry(claim.home()).or_default().insert(row.key.clone(), row)),
-                (None, Some(place)) => drop(elsewhere.entry(place.home).or_default().insert(place.key)),
+                (None, Some(place)) => {
+                    elsewhere.entry(place.home).or_default().insert(place.key.clone());
+                    self.followed.insert(place, claim);
+                }
                 (None, None) => {}
             }
         }
@@ -257,6 +278,9 @@ impl Operator for ScanOperator<'_> {
                     let limits = page_limits(reads.len());
                     let results = cx.txn.read(reads, limits).await?;
                     self.take(&mut results.into_iter())?;
+                    for (home, entry, claim) in self.found.drain(..) {
+                        claim.settle(self.scan, home, &entry, cx.txn)?;
+                    }
                 }
                 Next::Entry(entry) => {
                     cx.statistics.rows_read += 1;
