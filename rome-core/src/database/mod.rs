@@ -13,7 +13,7 @@ mod row;
 mod statement;
 
 pub use crate::topology::{FixedSites, Sites};
-pub use engine::{Options, RomeDatabase};
+pub use engine::{Options, PlacementMove, RomeDatabase};
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};
 pub use statement::{Dialect, IntoStatement, QueryStatement, SchemaStatement, Statement};

@@ -10,5 +10,6 @@ pub mod functions;
 pub mod keys;
 pub mod node;
 pub mod operators;
+pub mod shadow;
 
 pub use context::{BindRules, ExecContext, NumberSource, RowRules, open, run};

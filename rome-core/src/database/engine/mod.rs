@@ -6,6 +6,7 @@
 //! | `running` | a prepared statement inside a transaction |
 //! | `autocommit` | a statement as its own transaction, retried |
 //! | `interactive` | a transaction of several statements |
+//! | `moves` | moving tables to other placements |
 //! | `numbers` | identity columns |
 //! | `sweeper` | ending what other clients have left behind |
 //! | `sites` | opening a database at several sites; sites that join and leave |
@@ -13,6 +14,7 @@
 
 mod autocommit;
 mod interactive;
+mod moves;
 mod numbers;
 mod running;
 mod sites;
@@ -32,8 +34,9 @@ use crate::txn::{Client, Patience, Txn};
 use crate::value::Value;
 use async_trait::async_trait;
 use interactive::RomeTransaction;
+pub use moves::PlacementMove;
 use numbers::Numbers;
-use parking_lot::RwLock;
+use parking_lot::{Mutex as SyncMutex, RwLock};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use statement::{StatementCache, row_rules};
@@ -126,6 +129,7 @@ impl RomeDatabase {
             failed: Mutex::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             statements: StatementCache::default(),
+            moving: SyncMutex::default(),
             _sweeper: sweeper,
         };
         Self { engine: Arc::new(engine) }
@@ -195,6 +199,8 @@ pub(super) struct Engine {
     failed: Mutex<HashMap<String, Instant>>,
     catalog: RwLock<Arc<Catalog>>,
     statements: StatementCache,
+    /// The tables that this client moves, by the space of the copies: rows that it has passed.
+    moving: SyncMutex<HashMap<u32, u64>>,
     _sweeper: Option<Sweeper>,
 }
 

@@ -1,0 +1,329 @@
+//! Tables that move from one placement to another while they are in use: nothing is lost, no rule is broken, and who dies in the middle leaves
+//! something that others go on with. Each site is an in-memory store of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod world;
+
+use rome_core::SqlState;
+use rome_core::database::{DatabaseExt, PlacementMove, Queryable, RomeDatabase};
+use std::time::Duration;
+use world::{Life, NAMES, World, described, state};
+
+const PLACEMENTS: [&str; 6] = [
+    "placement = 'at(pisa)'",
+    "placement = 'at(turin)'",
+    "placement = 'by_site(region)'",
+    "placement = 'sharded'",
+    "placement = 'sharded(region, serial)'",
+    "colocate_with = 'kind'",
+];
+
+const ACCOUNTS: i64 = 40;
+
+/// Accounts of regions and kinds, and notes on them.
+async fn found(world: &World, placement: &str) -> RomeDatabase {
+    let db = world.client("rome").await;
+    let account = format!(
+        "CREATE TABLE account (id bigint PRIMARY KEY, region text NOT NULL, kind text NOT NULL REFERENCES kind, email text UNIQUE, \
+         serial bigint NOT NULL, amount bigint NOT NULL DEFAULT 100, UNIQUE (region, serial), FOREIGN KEY (region) REFERENCES zone) \
+         WITH ({placement})"
+    );
+    for statement in [
+        "CREATE TABLE zone (region text PRIMARY KEY) WITH (placement = 'by_site(region)')",
+        "CREATE TABLE kind (name text PRIMARY KEY) WITH (placement = 'sharded')",
+        account.as_str(),
+        "CREATE INDEX account_serial ON account (serial DESC)",
+        "CREATE TABLE note (id bigint PRIMARY KEY, account bigint REFERENCES account ON UPDATE CASCADE) WITH (placement = 'at(rome)')",
+        "INSERT INTO zone VALUES ('pisa'), ('rome'), ('turin')",
+        "INSERT INTO kind VALUES ('a'), ('b'), ('c'), ('d')",
+    ] {
+        db.execute(statement).await.unwrap();
+    }
+    for id in 0..ACCOUNTS {
+        // Every fourth has no email.
+        let email = if id % 4 == 3 { "NULL".to_owned() } else { format!("'e{id}'") };
+        let (region, kind) = (NAMES[id as usize % 3], ["a", "b", "c", "d"][id as usize % 4]);
+        let insert = format!("INSERT INTO account VALUES ({id}, '{region}', '{kind}', {email}, {id})");
+        db.execute(insert.as_str()).await.unwrap();
+    }
+    db.execute("INSERT INTO note VALUES (1, 1), (2, 2), (3, 3), (4, NULL)").await.unwrap();
+    db
+}
+
+type Account = (i64, String, String, Option<String>, i64, i64);
+
+async fn contents(db: &RomeDatabase) -> Vec<Account> {
+    db.query_as("SELECT id, region, kind, email, serial, amount FROM account ORDER BY id").await.unwrap()
+}
+
+/// The rules of the table, tried by a client; leaves everything as it was.
+async fn check_rules(db: &RomeDatabase) {
+    let before = contents(db).await;
+    for (statement, expected) in [
+        ("INSERT INTO account VALUES (5, 'pisa', 'a', 'new', 900)", SqlState::UNIQUE_VIOLATION),
+        ("INSERT INTO account VALUES (900, 'pisa', 'a', 'e5', 900)", SqlState::UNIQUE_VIOLATION),
+        ("INSERT INTO account VALUES (900, 'pisa', 'a', 'new', 3)", SqlState::UNIQUE_VIOLATION),
+        ("UPDATE account SET id = 6 WHERE id = 5", SqlState::UNIQUE_VIOLATION),
+        ("UPDATE account SET email = 'e6' WHERE id = 5", SqlState::UNIQUE_VIOLATION),
+        ("UPDATE account SET region = 'pisa', serial = 0 WHERE id = 5", SqlState::UNIQUE_VIOLATION),
+        ("UPDATE account SET kind = 'z' WHERE id = 5", SqlState::FOREIGN_KEY_VIOLATION),
+        ("INSERT INTO note VALUES (900, 900)", SqlState::FOREIGN_KEY_VIOLATION),
+        ("DELETE FROM account WHERE id = 1", SqlState::FOREIGN_KEY_VIOLATION),
+        ("DELETE FROM zone WHERE region = 'turin'", SqlState::FOREIGN_KEY_VIOLATION),
+        ("DELETE FROM kind WHERE name = 'c'", SqlState::FOREIGN_KEY_VIOLATION),
+    ] {
+        assert_eq!(state(db.execute(statement).await), expected, "{statement}");
+    }
+    // There is neither such a zone nor such a site.
+    let nowhere = state(db.execute("INSERT INTO account VALUES (900, 'mars', 'a', 'new', 900)").await);
+    assert!([SqlState::FOREIGN_KEY_VIOLATION, SqlState::INVALID_PARAMETER_VALUE].contains(&nowhere), "{nowhere}");
+    assert_eq!(contents(db).await, before);
+    let tx = db.begin().await.unwrap();
+    assert_eq!(
+        state(tx.execute("INSERT INTO account VALUES (900, 'pisa', 'a', 'e5', 900)").await),
+        SqlState::UNIQUE_VIOLATION
+    );
+    drop(tx);
+    // What is allowed, there and back again.
+    for statement in [
+        "INSERT INTO account VALUES (901, 'turin', 'b', 'new', 901), (902, 'rome', 'c', NULL, 902)",
+        "UPDATE account SET region = 'pisa', kind = 'd' WHERE id IN (901, 902)",
+        "UPDATE account SET id = id + 10, serial = 1000 - serial, email = 'e' || id WHERE id IN (901, 902)",
+        "INSERT INTO account VALUES (911, 'rome', 'a', 'x', 99) ON CONFLICT (id) DO UPDATE SET email = 'y', region = excluded.region",
+        "INSERT INTO note VALUES (901, 911)",
+        "UPDATE account SET id = 921 WHERE id = 911",
+        "DELETE FROM note WHERE account = 921",
+        "DELETE FROM account WHERE id > 900",
+        "UPDATE account SET serial = -serial - 1",
+        "UPDATE account SET serial = -serial - 1",
+    ] {
+        db.execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error} {:?}", error.contended()));
+    }
+    assert_eq!(contents(db).await, before);
+    let by_index: Vec<(i64,)> =
+        db.query_as("SELECT id FROM account WHERE serial BETWEEN 7 AND 9 ORDER BY serial").await.unwrap();
+    assert_eq!(by_index, [(7,), (8,), (9,)]);
+    let by_email: i64 = db.query_one("SELECT id FROM account WHERE email = 'e10'").await.unwrap();
+    assert_eq!(by_email, 10);
+    let joined = "SELECT count(*) FROM note n JOIN account a ON a.id = n.account JOIN zone z ON z.region = a.region";
+    assert_eq!(db.query_one::<i64, _>(joined).await.unwrap(), 3);
+}
+
+/// How many accounts each site has under a placement, by a client at rome.
+fn expected_rows(placement: &str) -> [usize; 3] {
+    let all = ACCOUNTS as usize;
+    match placement {
+        "placement = 'at(pisa)'" => [all, 0, 0],
+        "placement = 'at(turin)'" => [0, 0, all],
+        "placement = 'by_site(region)'" => [14, 13, 13],
+        _ => [0, all, 0],
+    }
+}
+
+/// Runs a statement by a client that dies after so many commits, and waits until it is dead; whether it died before it was done.
+async fn dies_at(world: &World, statement: &str, commits: i64) -> bool {
+    let life = Life::long();
+    let doomed = world.mortal("rome", &life).await;
+    life.leave(commits);
+    let statement = statement.to_owned();
+    let work = tokio::spawn(async move { doomed.execute(statement.as_str()).await });
+    while !life.is_over() && !work.is_finished() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // What it has sent arrives.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let died = !work.is_finished();
+    work.abort();
+    died
+}
+
+/// Every placement to every other one: the mover dies in the middle, the rules hold before, meanwhile and afterwards, and somebody else goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_pair_of_placements() {
+    let (mut died, mut halfway) = (0, 0);
+    for (number, (from, to)) in
+        PLACEMENTS.iter().flat_map(|from| PLACEMENTS.iter().map(move |to| (from, to))).enumerate()
+    {
+        if from == to {
+            continue;
+        }
+        eprintln!("{from} to {to}");
+        let world = World::new();
+        // Somebody is at work at each site: what the dead have left there is his to end.
+        let _others = (world.client("pisa").await, world.client("turin").await);
+        let db = found(&world, from).await;
+        check_rules(&db).await;
+        world.audit().await;
+        assert_eq!(world.rows_by_site(&described(&db, "account")).await, expected_rows(from));
+        let before = contents(&db).await;
+        let alter = format!("ALTER TABLE account SET ({to})");
+        died += usize::from(dies_at(&world, &alter, 8 + number as i64 % 24).await);
+        check_rules(&db).await;
+        halfway += usize::from(!db.placement_moves().await.unwrap().is_empty());
+        world.audit().await;
+        let other = world.client("rome").await;
+        other.execute(alter.as_str()).await.unwrap_or_else(|error| panic!("{from} to {to}: {error}"));
+        assert_eq!(contents(&db).await, before);
+        world.audit().await;
+        let table = described(&other, "account");
+        assert!(table.shadow.is_none());
+        assert_eq!(world.rows_by_site(&table).await, expected_rows(to), "{from} to {to}");
+        check_rules(&db).await;
+        world.audit().await;
+    }
+    assert!(died > 20 && halfway > 10, "{died} died, {halfway} in the middle");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_is_given_up() {
+    let world = World::new();
+    let db = found(&world, "placement = 'at(pisa)'").await;
+    let alter = "ALTER TABLE account SET (placement = 'by_site(region)')";
+    assert!(dies_at(&world, alter, 20).await);
+    let moves = db.placement_moves().await.unwrap();
+    let moving = PlacementMove {
+        table: "account".to_owned(),
+        from: "at(pisa)".to_owned(),
+        to: "by_site(region)".to_owned(),
+        rows_passed: None,
+    };
+    assert_eq!(moves, [moving]);
+    // What would change the copies is refused meanwhile, and so is another way; what does not is done.
+    for statement in [
+        "CREATE INDEX late ON account (amount)",
+        "DROP INDEX account_serial",
+        "ALTER TABLE account ADD UNIQUE (region, kind, id)",
+        "ALTER TABLE account DROP CONSTRAINT account_email_key",
+        "ALTER TABLE account DROP COLUMN amount",
+        "ALTER TABLE account ALTER COLUMN amount TYPE numeric",
+        "ALTER TABLE account SET (placement = 'at(turin)')",
+    ] {
+        let refused = db.execute(statement).await.unwrap_err();
+        assert_eq!(refused.state(), SqlState::OBJECT_IN_USE, "{statement}: {refused}");
+        assert!(refused.hint().is_some());
+    }
+    db.execute("ALTER TABLE account ADD COLUMN remark text DEFAULT 'none'").await.unwrap();
+    db.execute("ALTER TABLE account RENAME COLUMN serial TO number").await.unwrap();
+    db.execute("UPDATE account SET remark = 'some' WHERE id = 7").await.unwrap();
+    db.execute("ALTER TABLE account RENAME COLUMN number TO serial").await.unwrap();
+    world.audit().await;
+    let in_a_transaction = db.begin().await.unwrap();
+    assert_eq!(state(in_a_transaction.execute(alter).await), SqlState::ACTIVE_SQL_TRANSACTION);
+    drop(in_a_transaction);
+    db.execute("ALTER TABLE account SET (placement = 'at(pisa)')").await.unwrap();
+    assert!(db.placement_moves().await.unwrap().is_empty());
+    world.audit().await;
+    assert_eq!(world.rows_by_site(&described(&db, "account")).await, [ACCOUNTS as usize, 0, 0]);
+    check_rules(&db).await;
+    // Nothing is left to give up, and where it is, it is.
+    db.execute("ALTER TABLE account SET (placement = 'at(pisa)')").await.unwrap();
+    db.execute("CREATE INDEX late ON account (amount)").await.unwrap();
+    db.execute(alter).await.unwrap();
+    let remarks: Vec<(i64,)> = db.query_as("SELECT id FROM account WHERE remark = 'some'").await.unwrap();
+    assert_eq!(remarks, [(7,)]);
+    world.audit().await;
+    assert_eq!(world.rows_by_site(&described(&db, "account")).await, [14, 13, 13]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_on_their_way_are_emptied_and_dropped() {
+    let world = World::new();
+    let db = found(&world, "placement = 'sharded'").await;
+    let alter = "ALTER TABLE account SET (placement = 'by_site(region)')";
+    assert!(dies_at(&world, alter, 24).await);
+    db.execute("TRUNCATE account CASCADE").await.unwrap();
+    world.audit().await;
+    db.execute("INSERT INTO account VALUES (1, 'turin', 'a', 'e', 1)").await.unwrap();
+    world.audit().await;
+    assert_eq!(db.placement_moves().await.unwrap().len(), 1);
+    db.execute("DROP TABLE account CASCADE").await.unwrap();
+    world.audit().await;
+    // A table without rows is moved at once, also inside a transaction.
+    let db = found_again(&world, &db).await;
+    let tx = db.begin().await.unwrap();
+    tx.execute(alter).await.unwrap();
+    tx.execute("INSERT INTO account VALUES (1, 'turin', 'a', 'e', 1)").await.unwrap();
+    tx.commit().await.unwrap();
+    world.audit().await;
+    assert_eq!(world.rows_by_site(&described(&db, "account")).await, [0, 0, 1]);
+}
+
+async fn found_again(world: &World, db: &RomeDatabase) -> RomeDatabase {
+    db.execute("CREATE TABLE account (id bigint PRIMARY KEY, region text, kind text REFERENCES kind, email text UNIQUE, serial bigint)")
+        .await
+        .unwrap();
+    world.client("rome").await
+}
+
+/// Rows that do not say where they would live: the move fails and leaves nothing; nobody writes such a row meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_without_a_site_stay() {
+    let world = World::new();
+    let db = world.client("rome").await;
+    db.execute("CREATE TABLE t (id bigint PRIMARY KEY, region text, x bigint) WITH (placement = 'at(rome)')")
+        .await
+        .unwrap();
+    for id in 100..150_i64 {
+        db.execute(("INSERT INTO t VALUES ($1, 'turin', 0)", [id.into()])).await.unwrap();
+    }
+    let alter = "ALTER TABLE t SET (placement = 'by_site(region)')";
+    for (bad, named) in [("'atlantis'", "atlantis"), ("NULL", "region"), ("''", "\"\"")] {
+        db.execute(format!("INSERT INTO t VALUES (900, {bad}, 0)").as_str()).await.unwrap();
+        let failed = db.execute(alter).await.unwrap_err();
+        assert_eq!(failed.state(), SqlState::INVALID_PARAMETER_VALUE, "{failed}");
+        assert!(failed.to_string().contains(named), "{failed}");
+        assert!(db.placement_moves().await.unwrap().is_empty());
+        world.audit().await;
+        db.execute("DELETE FROM t WHERE id = 900").await.unwrap();
+    }
+    db.execute("INSERT INTO t VALUES (901, NULL, 0), (902, 'nowhere', 0), (903, NULL, 0)").await.unwrap();
+    let life = 12;
+    assert!(dies_at(&world, alter, life).await);
+    assert_eq!(db.placement_moves().await.unwrap().len(), 1);
+    for write in [
+        "INSERT INTO t VALUES (910, 'atlantis', 0)",
+        "INSERT INTO t VALUES (910, NULL, 0)",
+        "UPDATE t SET region = 'atlantis' WHERE id = 120",
+        "UPDATE t SET x = 1 WHERE id = 901",
+    ] {
+        let refused = db.execute(write).await.unwrap_err();
+        assert_eq!(refused.state(), SqlState::INVALID_PARAMETER_VALUE, "{write}: {refused}");
+        assert!(refused.detail().unwrap().contains("moving to by_site(region)"), "{refused}");
+    }
+    // Such rows can go, and be put right.
+    db.execute("DELETE FROM t WHERE id = 901").await.unwrap();
+    db.execute("UPDATE t SET region = 'pisa' WHERE id IN (902, 903)").await.unwrap();
+    world.audit().await;
+    db.execute(alter).await.unwrap();
+    world.audit().await;
+    let rows = world.rows_by_site(&described(&db, "t")).await;
+    assert_eq!((rows[0], rows[1]), (2, 0));
+    assert_eq!(state(db.execute("INSERT INTO t VALUES (1000, NULL, 0)").await), SqlState::NOT_NULL_VIOLATION);
+    assert_eq!(
+        state(db.execute("ALTER TABLE t ALTER COLUMN region DROP NOT NULL").await),
+        SqlState::INVALID_TABLE_DEFINITION
+    );
+}
+
+#[tokio::test]
+async fn bad_options_are_refused() {
+    let world = World::new();
+    let db = found(&world, "placement = 'at(pisa)'").await;
+    for (options, expected) in [
+        ("fillfactor = 70", SqlState::INVALID_PARAMETER_VALUE),
+        ("placement = 'at(atlantis)'", SqlState::INVALID_PARAMETER_VALUE),
+        ("placement = 'somewhere'", SqlState::INVALID_PARAMETER_VALUE),
+        ("placement = 'by_site(nothing)'", SqlState::UNDEFINED_COLUMN),
+        ("placement = 'by_site(serial)'", SqlState::DATATYPE_MISMATCH),
+        ("placement = 'sharded(nothing)'", SqlState::UNDEFINED_COLUMN),
+        ("colocate_with = 'nothing'", SqlState::UNDEFINED_TABLE),
+        ("colocate_with = 'note'", SqlState::INVALID_TABLE_DEFINITION),
+        ("placement = 'sharded', colocate_with = 'kind'", SqlState::INVALID_PARAMETER_VALUE),
+    ] {
+        let refused = db.execute(format!("ALTER TABLE account SET ({options})").as_str()).await.unwrap_err();
+        assert_eq!(refused.state(), expected, "{options}: {refused}");
+    }
+    assert!(db.placement_moves().await.unwrap().is_empty());
+    world.audit().await;
+}
