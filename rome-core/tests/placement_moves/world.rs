@@ -17,7 +17,7 @@ use rome_core::{Result, SqlState, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub const NAMES: [&str; 3] = ["pisa", "rome", "turin"];
@@ -49,6 +49,7 @@ struct Distant {
     capabilities: Capabilities,
     life: Life,
     slow: bool,
+    commits: Arc<AtomicU64>,
 }
 
 impl Distant {
@@ -75,6 +76,7 @@ impl Store for Distant {
     }
 
     async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        self.commits.fetch_add(1, Ordering::Relaxed);
         let Capabilities { max_guards, max_writes, max_commit_bytes, .. } = self.capabilities;
         let bytes: usize = commit.writes.iter().map(size).sum();
         assert!(commit.guards.len() <= max_guards, "{} guards of a commit", commit.guards.len());
@@ -108,13 +110,14 @@ pub struct World {
     stores: Vec<Arc<MemoryStore>>,
     capabilities: Capabilities,
     slow: bool,
+    commits: Arc<AtomicU64>,
 }
 
 impl World {
     pub fn new() -> Self {
         let stores: Vec<_> = NAMES.iter().map(|_| Arc::new(MemoryStore::new())).collect();
         let capabilities = stores[0].capabilities().clone();
-        Self { stores, capabilities, slow: false }
+        Self { stores, capabilities, slow: false, commits: Arc::default() }
     }
 
     /// The same with stores that take their time.
@@ -137,8 +140,14 @@ impl World {
     /// A client whose life may end.
     pub async fn mortal(&self, site: &str, life: &Life) -> RomeDatabase {
         let stores = NAMES.iter().zip(&self.stores).map(|(name, store)| {
-            let (store, capabilities, life) = (Arc::clone(store), self.capabilities.clone(), life.clone());
-            ((*name).to_owned(), Arc::new(Distant { store, capabilities, life, slow: self.slow }) as Arc<dyn Store>)
+            let distant = Distant {
+                store: Arc::clone(store),
+                capabilities: self.capabilities.clone(),
+                life: life.clone(),
+                slow: self.slow,
+                commits: Arc::clone(&self.commits),
+            };
+            ((*name).to_owned(), Arc::new(distant) as Arc<dyn Store>)
         });
         let patience = Patience {
             recovery_after: Duration::from_millis(20),
@@ -148,6 +157,11 @@ impl World {
         let options = Options { patience, ..Options::default() };
         let sites = FixedSites::new(stores).with_homes(HOMES);
         RomeDatabase::open_sites(site, Arc::new(sites), options).await.unwrap()
+    }
+
+    /// Commits that were sent, of all clients and at all homes.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     fn homes(&self) -> impl Iterator<Item = (HomeNo, &Arc<MemoryStore>, HomeId)> {
