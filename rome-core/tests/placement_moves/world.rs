@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rome_core::catalog::keys::{FIRST_SPACE, next_space_key};
+use rome_core::catalog::keys::{FIRST_SPACE, all_garbage, next_space_key};
 use rome_core::catalog::{SchemaView, Table};
 use rome_core::database::{FixedSites, Options, RomeDatabase};
 use rome_core::exec::claims::claims_of_row;
@@ -210,7 +210,7 @@ impl World {
         rows
     }
 
-    /// In every home exactly the rows, entries and claims that must be there, of shadows too, and nothing of what has been.
+    /// In every home exactly the rows, entries and claims that must be there, of shadows too, and nothing of what has been but what is noted.
     pub async fn audit(&self) {
         self.settled().await;
         let catalog = self.client("pisa").await.catalog();
@@ -224,6 +224,10 @@ impl World {
                 assert!(stray.is_empty(), "copies without rows: {stray:?}");
                 known.extend(target.spaces());
             }
+        }
+        // What a client has dropped and not removed any more is noted.
+        for Located { key, .. } in self.held(&all_garbage()).await.keys() {
+            known.insert(u32::from_be_bytes(*key.last_chunk().unwrap()));
         }
         let next = self.held(&KeyRange::prefix(&next_space_key())).await.into_values().next().unwrap();
         for space in FIRST_SPACE..std::str::from_utf8(&next).unwrap().parse().unwrap() {
