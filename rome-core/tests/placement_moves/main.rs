@@ -6,9 +6,10 @@
 mod load;
 mod world;
 
-use rome_core::SqlState;
 use rome_core::database::{DatabaseExt, PlacementMove, Queryable, RomeDatabase};
+use rome_core::{Result, SqlState};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use world::{Life, NAMES, World, described, state};
 
 const PLACEMENTS: [&str; 6] = [
@@ -305,6 +306,66 @@ async fn rows_without_a_site_stay() {
         state(db.execute("ALTER TABLE t ALTER COLUMN region DROP NOT NULL").await),
         SqlState::INVALID_TABLE_DEFINITION
     );
+}
+
+/// A table that somebody has begun to move, without a copied row, and somebody who has read rows to copy and not written them yet.
+async fn held_mover(world: &World, db: &RomeDatabase, alter: &'static str) -> (Life, JoinHandle<Result<u64>>) {
+    dies_at(world, alter, 7).await;
+    let moves = db.placement_moves().await.unwrap();
+    assert_eq!(moves.len(), 1, "the move has begun");
+    let shadow = described(db, "t").shadow.clone().unwrap();
+    assert!(world.space(shadow.rows).await.is_empty(), "nothing is copied");
+    let life = Life::long();
+    let slow = world.mortal("rome", &life).await;
+    life.hold(true);
+    let mover = tokio::spawn(async move { slow.execute(alter).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    (life, mover)
+}
+
+/// A mover who comes too late: others have ended the move, and what he would copy has gone since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_mover_brings_nothing_back() {
+    let alter = "ALTER TABLE t SET (placement = 'by_site(region)')";
+    for dies_after in 16.. {
+        let world = World::new();
+        let _others = (world.client("pisa").await, world.client("turin").await);
+        let db = world.client("rome").await;
+        db.execute("CREATE TABLE t (id bigint PRIMARY KEY, region text) WITH (placement = 'at(rome)')").await.unwrap();
+        db.execute("INSERT INTO t VALUES (1, 'pisa'), (2, 'rome'), (3, 'turin')").await.unwrap();
+        let (life, late) = held_mover(&world, &db, alter).await;
+        // Who ends the move dies before the old rows are removed.
+        dies_at(&world, alter, dies_after).await;
+        world.settled().await;
+        if !db.placement_moves().await.unwrap().is_empty() {
+            late.abort();
+            continue;
+        }
+        assert!(world.has_garbage().await, "the old rows are to be there still");
+        db.execute("DELETE FROM t WHERE id < 3").await.unwrap();
+        life.hold(false);
+        late.await.unwrap().unwrap();
+        assert_eq!(db.query_as::<(i64,), _>("SELECT id FROM t").await.unwrap(), [(3,)]);
+        world.audit().await;
+        break;
+    }
+}
+
+/// A mover whose move was given up, and begun anew to another place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_was_given_up_ends() {
+    let alter = "ALTER TABLE t SET (placement = 'by_site(region)')";
+    let world = World::new();
+    let db = world.client("rome").await;
+    db.execute("CREATE TABLE t (id bigint PRIMARY KEY, region text) WITH (placement = 'at(rome)')").await.unwrap();
+    db.execute("INSERT INTO t VALUES (1, 'pisa'), (2, 'rome'), (3, 'turin')").await.unwrap();
+    let (life, late) = held_mover(&world, &db, alter).await;
+    db.execute("ALTER TABLE t SET (placement = 'at(rome)')").await.unwrap();
+    db.execute("ALTER TABLE t SET (placement = 'at(turin)')").await.unwrap();
+    life.hold(false);
+    assert_eq!(state(late.await.unwrap()), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    world.audit().await;
+    assert_eq!(world.rows_by_site(&described(&db, "t")).await, [0, 0, 3]);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use rome_core::{Result, SqlState, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub const NAMES: [&str; 3] = ["pisa", "rome", "turin"];
@@ -25,20 +25,28 @@ const HOMES: u16 = 2;
 
 /// What a client may still do before it dies.
 #[derive(Clone, Debug)]
-pub struct Life(Arc<AtomicI64>);
+pub struct Life {
+    left: Arc<AtomicI64>,
+    held: Arc<AtomicBool>,
+}
 
 impl Life {
     pub fn long() -> Self {
-        Self(Arc::new(AtomicI64::new(i64::MAX)))
+        Self { left: Arc::new(AtomicI64::new(i64::MAX)), held: Arc::default() }
+    }
+
+    /// Holds up what changes something, until it is let go.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
     }
 
     /// So many more commits that change something; whether the last one arrives is up to what it writes.
     pub fn leave(&self, commits: i64) {
-        self.0.store(commits, Ordering::Relaxed);
+        self.left.store(commits, Ordering::Relaxed);
     }
 
     pub fn is_over(&self) -> bool {
-        self.0.load(Ordering::Relaxed) < 0
+        self.left.load(Ordering::Relaxed) < 0
     }
 }
 
@@ -82,7 +90,10 @@ impl Store for Distant {
         assert!(commit.guards.len() <= max_guards, "{} guards of a commit", commit.guards.len());
         assert!(commit.writes.len() <= max_writes, "{} writes of a commit", commit.writes.len());
         assert!(bytes <= max_commit_bytes, "{bytes} bytes of a commit");
-        if !commit.writes.is_empty() && self.life.0.fetch_sub(1, Ordering::Relaxed) == 0 {
+        while !commit.writes.is_empty() && self.life.held.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if !commit.writes.is_empty() && self.life.left.fetch_sub(1, Ordering::Relaxed) == 0 {
             // Now and then the last words are heard.
             if commit.writes.len() % 2 == 0 {
                 self.store.commit(home, commit).await?;
@@ -186,7 +197,7 @@ impl World {
         held
     }
 
-    async fn space(&self, space: u32) -> BTreeMap<Located, Bytes> {
+    pub async fn space(&self, space: u32) -> BTreeMap<Located, Bytes> {
         self.held(&KeyRange::prefix(&space.to_be_bytes())).await
     }
 
@@ -199,6 +210,11 @@ impl World {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("nobody ends what was left: {:?}", self.space(RECORDS_SPACE).await);
+    }
+
+    /// Whether anything that was dropped has not been removed.
+    pub async fn has_garbage(&self) -> bool {
+        !self.held(&all_garbage()).await.is_empty()
     }
 
     /// How many rows of a table each site has.
