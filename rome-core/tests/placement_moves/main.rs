@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod costs;
 mod load;
 mod world;
 
@@ -182,6 +183,10 @@ async fn a_move_is_given_up() {
     let world = World::new();
     let db = found(&world, "placement = 'at(pisa)'").await;
     let alter = "ALTER TABLE account SET (placement = 'by_site(region)')";
+    // An index that nobody goes on to build is in the way.
+    assert!(dies_at(&world, "CREATE INDEX half ON account (amount)", 7).await);
+    assert_eq!(state(db.execute(alter).await), SqlState::OBJECT_IN_USE);
+    db.execute("DROP INDEX half").await.unwrap();
     assert!(dies_at(&world, alter, 20).await);
     let moves = db.placement_moves().await.unwrap();
     let moving = PlacementMove {
@@ -361,6 +366,9 @@ async fn a_move_that_was_given_up_ends() {
     db.execute("INSERT INTO t VALUES (1, 'pisa'), (2, 'rome'), (3, 'turin')").await.unwrap();
     let (life, late) = held_mover(&world, &db, alter).await;
     db.execute("ALTER TABLE t SET (placement = 'at(rome)')").await.unwrap();
+    // A site to which a table moves can't leave.
+    dies_at(&world, "ALTER TABLE t SET (placement = 'at(turin)')", 7).await;
+    assert_eq!(state(db.remove_site("turin").await), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
     db.execute("ALTER TABLE t SET (placement = 'at(turin)')").await.unwrap();
     life.hold(false);
     assert_eq!(state(late.await.unwrap()), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);

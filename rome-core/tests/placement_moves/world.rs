@@ -56,8 +56,16 @@ struct Distant {
     store: Arc<MemoryStore>,
     capabilities: Capabilities,
     life: Life,
-    slow: bool,
+    travels: Travels,
     commits: Arc<AtomicU64>,
+}
+
+/// How long the way to a store is, there and back.
+#[derive(Clone, Copy, Debug)]
+enum Travels {
+    NoTime,
+    SomeTime,
+    For(Duration),
 }
 
 impl Distant {
@@ -65,9 +73,10 @@ impl Distant {
         if self.life.is_over() {
             std::future::pending::<()>().await;
         }
-        if self.slow {
-            let micros = rand::random::<u64>() % 800;
-            tokio::time::sleep(Duration::from_micros(micros)).await;
+        match self.travels {
+            Travels::NoTime => {}
+            Travels::SomeTime => tokio::time::sleep(Duration::from_micros(rand::random::<u64>() % 800)).await,
+            Travels::For(time) => tokio::time::sleep(time).await,
         }
     }
 }
@@ -95,7 +104,7 @@ impl Store for Distant {
         }
         if !commit.writes.is_empty() && self.life.left.fetch_sub(1, Ordering::Relaxed) == 0 {
             // Now and then the last words are heard.
-            if commit.writes.len() % 2 == 0 {
+            if commit.writes.len().is_multiple_of(2) {
                 self.store.commit(home, commit).await?;
             }
             return std::future::pending().await;
@@ -120,7 +129,7 @@ fn size(write: &rome_core::store::Write) -> usize {
 pub struct World {
     stores: Vec<Arc<MemoryStore>>,
     capabilities: Capabilities,
-    slow: bool,
+    travels: Travels,
     commits: Arc<AtomicU64>,
 }
 
@@ -128,12 +137,17 @@ impl World {
     pub fn new() -> Self {
         let stores: Vec<_> = NAMES.iter().map(|_| Arc::new(MemoryStore::new())).collect();
         let capabilities = stores[0].capabilities().clone();
-        Self { stores, capabilities, slow: false, commits: Arc::default() }
+        Self { stores, capabilities, travels: Travels::NoTime, commits: Arc::default() }
     }
 
     /// The same with stores that take their time.
     pub fn slow() -> Self {
-        Self { slow: true, ..Self::new() }
+        Self { travels: Travels::SomeTime, ..Self::new() }
+    }
+
+    /// The same with sites that are so far apart.
+    pub fn wide(round_trip: Duration) -> Self {
+        Self { travels: Travels::For(round_trip), ..Self::new() }
     }
 
     /// The same with stores that take as little at once as etcd does.
@@ -151,11 +165,15 @@ impl World {
     /// A client whose life may end.
     pub async fn mortal(&self, site: &str, life: &Life) -> RomeDatabase {
         let stores = NAMES.iter().zip(&self.stores).map(|(name, store)| {
+            let travels = match self.travels {
+                Travels::For(_) if *name == site => Travels::NoTime,
+                travels => travels,
+            };
             let distant = Distant {
                 store: Arc::clone(store),
                 capabilities: self.capabilities.clone(),
                 life: life.clone(),
-                slow: self.slow,
+                travels,
                 commits: Arc::clone(&self.commits),
             };
             ((*name).to_owned(), Arc::new(distant) as Arc<dyn Store>)
