@@ -51,7 +51,7 @@ impl Placement {
             names.map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
         };
         match self {
-            Self::First => "the only home".to_owned(),
+            Self::First => "the first home".to_owned(),
             Self::At { site } => format!("at({site})"),
             Self::BySite { column } => format!("by_site({})", names(&[*column])),
             Self::Sharded { site, columns } => match names(columns).as_str() {

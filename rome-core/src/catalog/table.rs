@@ -54,7 +54,7 @@ pub struct Table {
     /// The space of claims on the primary key, where that is unique over homes without saying which: see [`crate::exec::claims`].
     #[serde(default)]
     pub claims: Option<u32>,
-    /// The homes that keep claims on keys that name none themselves; never changed.
+    /// The homes that keep claims on keys that name none themselves; changed only with the spaces of the claims.
     #[serde(default)]
     pub authorities: Vec<HomeNo>,
     /// The homes that `placement` means; not stored.

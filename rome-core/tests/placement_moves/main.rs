@@ -313,6 +313,112 @@ async fn rows_without_a_site_stay() {
     );
 }
 
+/// Tables without a key, with numbers and ids of their own, with rows that refer to each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_of_other_shapes() {
+    let world = World::new();
+    let (db, pisa) = (world.client("rome").await, world.client("pisa").await);
+    let _other = world.client("turin").await;
+    for table in [
+        "CREATE TABLE log (region text, line text)",
+        "CREATE TABLE numbered (id bigserial PRIMARY KEY, region text, line text UNIQUE)",
+        "CREATE TABLE born (id uuid PRIMARY KEY DEFAULT rome_id(), region text, line text)",
+        "CREATE TABLE tree (id bigint PRIMARY KEY, region text, parent bigint REFERENCES tree ON DELETE CASCADE, UNIQUE (parent, id))",
+    ] {
+        db.execute(table).await.unwrap();
+    }
+    let fill = |from: i64| {
+        let rows = (from..from + 30).map(|id| (id, NAMES[id as usize % 3]));
+        let lines: Vec<String> = rows.clone().map(|(id, region)| format!("('{region}', 'l{id}')")).collect();
+        let tree = rows.map(|(id, region)| match id - from {
+            0 => format!("({id}, '{region}', NULL)"),
+            at => format!("({id}, '{region}', {})", from + at / 2),
+        });
+        let (lines, tree) = (lines.join(", "), tree.collect::<Vec<_>>().join(", "));
+        let tables =
+            ["log", "numbered", "born"].map(|table| format!("INSERT INTO {table} (region, line) VALUES {lines}"));
+        tables.into_iter().chain([format!("INSERT INTO tree VALUES {tree}")])
+    };
+    for statement in fill(0) {
+        db.execute(statement.as_str()).await.unwrap();
+    }
+    for statement in fill(30) {
+        pisa.execute(statement.as_str()).await.unwrap();
+    }
+    let mut rows = 60;
+    for (round, place) in ["by_site(region)", "at(turin)", "sharded", "by_site(region)", "at(rome)"].iter().enumerate()
+    {
+        for table in ["log", "numbered", "born", "tree"] {
+            let alter = format!("ALTER TABLE {table} SET (placement = '{place}')");
+            dies_at(&world, &alter, 10 + round as i64 * 5).await;
+        }
+        world.audit().await;
+        let from = 100 + 100 * round as i64;
+        for (statement, client) in fill(from).zip([&db, &pisa, &db, &pisa]) {
+            client.execute(statement.as_str()).await.unwrap();
+        }
+        rows += 30;
+        for statement in [
+            "UPDATE log SET region = 'pisa' WHERE region = 'turin'",
+            "UPDATE born SET region = CASE region WHEN 'rome' THEN 'turin' ELSE 'rome' END",
+            "UPDATE numbered SET line = line || 'x', id = -id",
+            "UPDATE tree SET region = 'rome', parent = parent WHERE region = 'pisa'",
+        ] {
+            db.execute(statement).await.unwrap();
+        }
+        // With all that is below it.
+        let cut: i64 = db.query_one(format!("SELECT count(*) FROM tree WHERE id >= {from}").as_str()).await.unwrap();
+        db.execute(format!("DELETE FROM tree WHERE id = {from}").as_str()).await.unwrap();
+        assert_eq!(cut, 30);
+        world.audit().await;
+        for table in ["log", "numbered", "born", "tree"] {
+            db.execute(format!("ALTER TABLE {table} SET (placement = '{place}')").as_str()).await.unwrap();
+            let count: i64 = db.query_one(format!("SELECT count(*) FROM {table}").as_str()).await.unwrap();
+            assert_eq!(count, if table == "tree" { 60 } else { rows }, "{table}");
+        }
+        world.audit().await;
+    }
+}
+
+/// A table of a database that had one store before it had sites.
+#[tokio::test]
+async fn tables_that_were_there_before_the_sites() {
+    let world = World::new();
+    let alone = world.alone("pisa").await;
+    alone.execute("CREATE TABLE t (id bigint PRIMARY KEY, region text)").await.unwrap();
+    alone.execute("INSERT INTO t VALUES (1, 'pisa'), (2, 'rome'), (3, 'turin')").await.unwrap();
+    drop(alone);
+    let db = world.client("rome").await;
+    db.execute("ALTER TABLE t SET (placement = 'at(pisa)')").await.unwrap();
+    let alter = "ALTER TABLE t SET (placement = 'by_site(region)')";
+    dies_at(&world, alter, 7).await;
+    assert_eq!(db.placement_moves().await.unwrap().len(), 1);
+    db.execute("ALTER TABLE t SET (placement = 'at(pisa)')").await.unwrap();
+    assert!(db.placement_moves().await.unwrap().is_empty());
+    db.execute(alter).await.unwrap();
+    world.audit().await;
+    assert_eq!(world.rows_by_site(&described(&db, "t")).await, [1, 1, 1]);
+}
+
+/// Shards are at the site of who says so first; a client at another site may end what he has begun, either way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_of_another_site() {
+    let world = World::new();
+    let (db, pisa) = (world.client("rome").await, world.client("pisa").await);
+    db.execute("CREATE TABLE t (id bigint PRIMARY KEY, region text) WITH (placement = 'at(turin)')").await.unwrap();
+    db.execute("INSERT INTO t VALUES (1, 'pisa'), (2, 'rome'), (3, 'turin')").await.unwrap();
+    dies_at(&world, "ALTER TABLE t SET (placement = 'sharded')", 7).await;
+    pisa.execute("ALTER TABLE t SET (placement = 'sharded')").await.unwrap();
+    assert_eq!(world.rows_by_site(&described(&pisa, "t")).await, [0, 3, 0]);
+    dies_at(&world, "ALTER TABLE t SET (placement = 'at(turin)')", 7).await;
+    assert_eq!(db.placement_moves().await.unwrap().len(), 1);
+    pisa.execute("ALTER TABLE t SET (placement = 'sharded')").await.unwrap();
+    assert!(db.placement_moves().await.unwrap().is_empty());
+    pisa.execute("ALTER TABLE t SET (placement = 'sharded')").await.unwrap();
+    world.audit().await;
+    assert_eq!(world.rows_by_site(&described(&pisa, "t")).await, [3, 0, 0]);
+}
+
 /// A table that somebody has begun to move, without a copied row, and somebody who has read rows to copy and not written them yet.
 async fn held_mover(world: &World, db: &RomeDatabase, alter: &'static str) -> (Life, JoinHandle<Result<u64>>) {
     dies_at(world, alter, 7).await;

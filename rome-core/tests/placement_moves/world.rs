@@ -162,6 +162,12 @@ impl World {
         self.mortal(site, &Life::long()).await
     }
 
+    /// A database on the store of one site alone.
+    pub async fn alone(&self, site: &str) -> RomeDatabase {
+        let at = NAMES.iter().position(|name| *name == site).unwrap();
+        RomeDatabase::open(Arc::clone(&self.stores[at]) as _, Options::default()).await.unwrap()
+    }
+
     /// A client whose life may end.
     pub async fn mortal(&self, site: &str, life: &Life) -> RomeDatabase {
         let stores = NAMES.iter().zip(&self.stores).map(|(name, store)| {

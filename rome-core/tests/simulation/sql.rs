@@ -324,8 +324,6 @@ impl Cloud {
             for _ in 0..100 {
                 match db.execute(alter.as_str()).await {
                     Ok(_) => break,
-                    // Shards of another site: they can't be named here.
-                    Err(error) if error.state() == SqlState::OBJECT_IN_USE => break,
                     Err(error) => assert!(error.is_retryable(), "{error}"),
                 }
             }

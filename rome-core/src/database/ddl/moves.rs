@@ -58,19 +58,33 @@ impl Ddl<'_> {
     }
 
     async fn move_to(&mut self, table: Table, placement: Placement) -> Result<()> {
+        let present = self.is_present(&table, &placement);
         match &table.shadow {
-            Some(_) if placement == table.placement => self.give_up_move(table),
+            Some(_) if present => self.give_up_move(table),
             Some(shadow) if is_same_way(&shadow.placement, &placement) => {
                 let pending = PendingMove { table: table.id, rows: shadow.rows };
                 self.move_afterwards(&table, pending)
             }
+            Some(_) if is_same_way(&table.placement, &placement) => self.give_up_move(table),
             Some(shadow) => {
                 let (from, to) = (table.placement.text(&table), shadow.placement.text(&table));
                 Err(in_use(&table, &format!("it is moving from {from} to {to}")))
             }
-            None if placement == table.placement => Ok(()),
+            None if present => Ok(()),
             None => self.begin_move(table, placement).await,
         }
+    }
+
+    /// Whether this is the placement that the table has. Tables of a database that began with one store are at its first home, which by now may be
+    /// called by its site.
+    fn is_present(&self, table: &Table, placement: &Placement) -> bool {
+        let first = || match placement {
+            Placement::At { site } => {
+                self.catalog.topology().home_of_site(site).is_ok_and(|home| home == HomeNo::FIRST)
+            }
+            _ => false,
+        };
+        *placement == table.placement || table.placement == Placement::First && first()
     }
 
     async fn begin_move(&mut self, mut table: Table, placement: Placement) -> Result<()> {
@@ -165,7 +179,7 @@ fn in_use(table: &Table, why: &str) -> Error {
     )
 }
 
-/// Whether it is the way that the table is on already. Which site the shards are at was decided by who began.
+/// Whether two placements say the same, wherever they are said: which site shards are at was decided by who began.
 fn is_same_way(begun: &Placement, said: &Placement) -> bool {
     match (begun, said) {
         (Placement::Sharded { columns: begun, .. }, Placement::Sharded { columns: said, .. }) => begun == said,
