@@ -155,6 +155,8 @@ sql_states! {
     STATEMENT_TOO_COMPLEX = "54001";
     /// object not in the required state
     OBJECT_NOT_IN_PREREQUISITE_STATE = "55000";
+    /// object in use: something else is done to it at the moment
+    OBJECT_IN_USE = "55006";
     /// query cancelled (statement time-out)
     QUERY_CANCELED = "57014";
     /// cannot connect now: the store is not usable

@@ -114,7 +114,7 @@ impl World {
         let catalog = db.catalog();
         let tables = catalog.tables();
         let table = tables.iter().find(|found| found.name == table).unwrap();
-        let spaces = table.indexes.iter().map(|index| index.space).chain([table.id.0]);
+        let spaces = table.indexes.iter().map(|index| index.space).chain([table.row_space()]);
         let reads = spaces.map(|space| {
             let range = KeyRange::prefix(&space.to_be_bytes());
             Read::Range { range, limit: None, reverse: false }

@@ -37,7 +37,7 @@ pub async fn audit_site(store: &dyn Store, site: &str) -> usize {
     let mut count = 0;
     for table in catalog.tables() {
         let mut expected: Vec<BTreeMap<Key, Bytes>> = vec![BTreeMap::new(); table.indexes.len()];
-        let stored = space(store, &home, table.id.0).await;
+        let stored = space(store, &home, table.row_space()).await;
         count += stored.len();
         for (key, value) in stored {
             let row = decode_table_row(table, &value).expect("a stored row is readable");

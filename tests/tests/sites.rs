@@ -181,7 +181,7 @@ async fn marked(world: &World, site: &str) -> (usize, usize) {
     let catalog = Catalog::from_answers(&answer.results, answer.epoch, site).unwrap();
     let mut rows = 0;
     for table in catalog.tables() {
-        let values = keys(store.as_ref(), table.id.0).await;
+        let values = keys(store.as_ref(), table.row_space()).await;
         rows += values.iter().filter(|(_, value)| value.starts_with(&WRITE_MARK)).count();
     }
     (rows, keys(store.as_ref(), MARKS_SPACE).await.len())

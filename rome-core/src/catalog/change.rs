@@ -190,6 +190,8 @@ pub enum AlterAction {
     AddCheck(Option<String>, String),
     /// ADD FOREIGN KEY
     AddForeignKey(NewForeignKey),
+    /// SET (key = value, ...)
+    SetOptions(Vec<(String, String)>),
     /// DROP CONSTRAINT
     DropConstraint {
         /// Its name.

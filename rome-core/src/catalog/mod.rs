@@ -3,12 +3,14 @@
 mod change;
 pub mod keys;
 mod placement;
+mod shadow;
 mod snapshot;
 mod table;
 
 pub use change::{AlterAction, NewColumn, NewForeignKey, NewIndex, NewTable, SchemaChange};
 pub use keys::schema_version_key;
 pub use placement::{Homes, Placement, share_of};
+pub use shadow::{Shadow, ShadowIndex};
 pub use snapshot::{Catalog, FORMAT, MAX_CATALOG_BYTES, check_format, format_mark, stamp_of};
 pub use table::{
     Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState, ReferentialAction, SchemaVersion,

@@ -48,6 +48,24 @@ impl Placement {
             Self::Sharded { columns, .. } => columns,
         }
     }
+
+    /// As DDL says it.
+    pub fn text(&self, table: &Table) -> String {
+        let names = |ids: &[ColumnId]| -> String {
+            let names = ids.iter().filter_map(|id| table.column(*id)).filter(|column| !column.hidden);
+            names.map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        match self {
+            Self::First => "the first home".to_owned(),
+            Self::At { site } => format!("at({site})"),
+            Self::Global { site } => format!("global({site})"),
+            Self::BySite { column } => format!("by_site({})", names(&[*column])),
+            Self::Sharded { site, columns } => match names(columns).as_str() {
+                "" => format!("sharded at site {site}"),
+                names => format!("sharded({names}) at site {site}"),
+            },
+        }
+    }
 }
 
 /// [`Placement`] with homes in place of names.

@@ -1,7 +1,6 @@
 //! The catalog as one client knows it: all tables, as of one read. Immutable; DDL works on a copy.
 
 use super::keys::{CATALOG_SPACE, all_schema_versions, all_tables, format_key, topology_key};
-use super::placement::Homes;
 use super::{SchemaVersion, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Entry, Epoch, Read, ReadResult};
@@ -57,7 +56,7 @@ impl Catalog {
             })?;
             table.version = SchemaVersion { epoch, version };
             table.stamp = stamp_of(&entry.value, catalog.topology.epoch);
-            table.homes = Homes::of(&table, &catalog.topology)?;
+            table.find_homes(&catalog.topology)?;
             catalog.put(Arc::new(table));
         }
         Ok(catalog)

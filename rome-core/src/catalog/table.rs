@@ -2,12 +2,14 @@
 
 use super::keys;
 use super::placement::{Homes, Placement};
+use super::shadow::Shadow;
 use crate::encoding::KeyColumn;
 use crate::store::{Epoch, Version};
 use crate::topology::HomeNo;
 use crate::value::{DataType, Value};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What a table's description was read at. Versions say something within one epoch only.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -18,7 +20,7 @@ pub struct SchemaVersion {
     pub version: Version,
 }
 
-/// A table's number: never reused. Also the number of the space of its rows.
+/// A table's number: never reused. Also the number of the space of its rows, until they move.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct TableId(pub u32);
 
@@ -29,7 +31,7 @@ pub struct ColumnId(pub u32);
 /// A table.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Table {
-    /// Its number, also the space of its rows.
+    /// Its number, also the space of its rows unless `rows` says another.
     pub id: TableId,
     /// Its name.
     pub name: String,
@@ -42,10 +44,19 @@ pub struct Table {
     /// Where its rows live.
     #[serde(default)]
     pub placement: Placement,
+    /// The space of its rows, once they have moved: see [`Table::row_space`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u32>,
+    /// Where it is moving to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+    /// The table as it will be when it has moved; follows from `shadow`, not stored.
+    #[serde(skip)]
+    pub target: Option<Arc<Table>>,
     /// The space of claims on the primary key, where that is unique over homes without saying which: see [`crate::exec::claims`].
     #[serde(default)]
     pub claims: Option<u32>,
-    /// The homes that keep claims on keys that name none themselves; never changed.
+    /// The homes that keep claims on keys that name none themselves; changed only with the spaces of the claims.
     #[serde(default)]
     pub authorities: Vec<HomeNo>,
     /// Whether every change of a row is told in a stream of its home, for those who watch the table.

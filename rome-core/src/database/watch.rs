@@ -61,14 +61,16 @@ pub enum RowChange {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WatchCursor {
     pub(super) table: u32,
+    /// The space of the table's rows: another one when it has moved to another placement.
+    pub(super) rows: u32,
     /// Ordered by home.
     pub(super) homes: Vec<(HomeNo, Epoch, Version)>,
 }
 
 impl fmt::Display for WatchCursor {
-    /// `table`, then for each home `-home.epoch.version`, all in hexadecimal.
+    /// `table.rows`, then for each home `-home.epoch.version`, all in hexadecimal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}", self.table)?;
+        write!(f, "{:x}.{:x}", self.table, self.rows)?;
         self.homes.iter().try_for_each(|(home, epoch, version)| write!(f, "-{:x}.{epoch:x}.{version:x}", home.0))
     }
 }
@@ -85,7 +87,9 @@ impl FromStr for WatchCursor {
         };
         let number = |text: &str| u64::from_str_radix(text, 16).ok();
         let mut parts = text.split('-');
-        let table = parts.next().and_then(number).and_then(|table| u32::try_from(table).ok()).ok_or_else(invalid)?;
+        let space = |text: &str| number(text).and_then(|space| u32::try_from(space).ok());
+        let table = parts.next().and_then(|part| part.split_once('.'));
+        let (table, rows) = table.and_then(|(table, rows)| Some((space(table)?, space(rows)?))).ok_or_else(invalid)?;
         let homes = parts.map(|part| {
             let mut fields = part.split('.').map(number);
             let mut field = || fields.next().flatten();
@@ -95,7 +99,7 @@ impl FromStr for WatchCursor {
         });
         let homes: Option<Vec<_>> = homes.collect();
         let homes = homes.filter(|homes| homes.is_sorted_by_key(|(home, ..)| *home)).ok_or_else(invalid)?;
-        Ok(Self { table, homes })
+        Ok(Self { table, rows, homes })
     }
 }
 
@@ -106,9 +110,10 @@ mod tests {
     #[test]
     fn cursors_survive_as_text() {
         let homes = vec![(HomeNo(0), 0, 7), (HomeNo(300), u64::MAX, 0)];
-        let cursor = WatchCursor { table: 1024, homes };
+        let cursor = WatchCursor { table: 1024, rows: 1030, homes };
         assert_eq!(cursor.to_string().parse::<WatchCursor>().expect("a cursor"), cursor);
-        for bad in ["", "x", "400-1.2", "400-1.2.3.4", "400-1.2.-3", "400-2.0.1-1.0.1", "100000000-0.0.1"] {
+        for bad in ["", "x", "400", "400.1-1.2", "400.1-1.2.3.4", "4.1-1.2.-3", "4.1-2.0.1-1.0.1", "100000000.1-0.0.1"]
+        {
             assert_eq!(bad.parse::<WatchCursor>().expect_err(bad).state(), SqlState::INVALID_TEXT_REPRESENTATION);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! | what | key | value |
 //! |---|---|---|
-//! | a row | table id (4 bytes, big-endian), primary key columns | all columns; a NULL is left out unless the column was added with a default |
+//! | a row | the table's row space (4 bytes, big-endian), primary key columns | all columns; a NULL is left out unless the column was added with a default |
 //! | an entry of a unique index without NULLs | index space (4 bytes), indexed columns | the row's key |
 //! | any other index entry | index space, indexed columns, primary key columns | the row's key |
 
@@ -39,7 +39,7 @@ pub fn row_place(table: &Table, row: &[Value]) -> Result<Located> {
 /// # Errors
 /// 54000 where the key is longer than [`MAX_KEY_BYTES`].
 pub fn row_key(table: &Table, row: &[Value]) -> Result<Key> {
-    let mut key = table.id.0.to_be_bytes().to_vec();
+    let mut key = table.row_space().to_be_bytes().to_vec();
     append_primary_key(&mut key, table, row)?;
     checked(key, &table.name)
 }
@@ -69,7 +69,7 @@ pub fn index_entry(table: &Table, index: &Index, row: &[Value]) -> Result<(Key, 
 pub fn key_prefix(table: &Table, index: Option<&Index>, values: &[Value]) -> Result<Vec<u8>> {
     let (space, columns): (u32, Vec<KeyColumn>) = match index {
         Some(index) => (index.space, table.index_key_columns(index)),
-        None => (table.id.0, table.primary_key_columns()),
+        None => (table.row_space(), table.primary_key_columns()),
     };
     let mut key = space.to_be_bytes().to_vec();
     for (value, column) in values.iter().zip(&columns) {

@@ -11,5 +11,6 @@ pub mod keys;
 pub mod matching;
 pub mod node;
 pub mod operators;
+pub mod shadow;
 
 pub use context::{BindRules, ExecContext, NumberSource, RowRules, open, run};

@@ -1,6 +1,6 @@
 //! ALTER TABLE.
 
-use super::ddl::{ColumnParts, Constraint, check_name, column_parts, constraint};
+use super::ddl::{ColumnParts, Constraint, check_name, column_parts, constraint, option_pairs};
 use super::from::table_relation;
 use super::scope::ScopeColumn;
 use super::stored::{check_over, default_of_type, text_of};
@@ -78,6 +78,7 @@ fn alter_actions(operation: &AlterTableOperation, table: Option<&Table>, actions
             Constraint::ForeignKey(key) => AlterAction::AddForeignKey(key),
             Constraint::Check(name, text) => add_check(name, text, table, actions)?,
         },
+        AlterTableOperation::SetOptionsParens { options } => AlterAction::SetOptions(option_pairs(options)?),
         AlterTableOperation::AlterColumn { column_name, op } => alter_column(names::fold(column_name), op, table)?,
         _ => return Err(Error::unsupported("this form of ALTER TABLE")),
     };

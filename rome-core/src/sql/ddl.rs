@@ -406,6 +406,11 @@ fn options(options: &ast::CreateTableOptions) -> Result<Vec<(String, String)>> {
         ast::CreateTableOptions::With(list) => list,
         _ => return Err(Error::unsupported("this form of table options")),
     };
+    option_pairs(list)
+}
+
+/// Options as keys and texts.
+pub(super) fn option_pairs(list: &[ast::SqlOption]) -> Result<Vec<(String, String)>> {
     let pairs = list.iter().map(|option| match option {
         ast::SqlOption::KeyValue { key, value } => {
             let text = match value {

@@ -143,7 +143,7 @@ impl Txn {
         }
         self.report.staleness = self.report.staleness.max(staleness);
         self.report.staleness_unknown |= staleness.is_none();
-        let spaces = table.indexes.iter().map(|index| index.space).chain([table.id.0]);
+        let spaces = table.indexes.iter().map(|index| index.space).chain([table.row_space()]);
         self.copied.extend(spaces.map(u32::to_be_bytes));
     }
 

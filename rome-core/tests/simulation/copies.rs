@@ -340,7 +340,7 @@ impl World {
         }
         let catalog = clients[0].catalog();
         for table in catalog.tables() {
-            let spaces: Vec<u32> = table.indexes.iter().map(|index| index.space).chain([table.id.0]).collect();
+            let spaces: Vec<u32> = table.indexes.iter().map(|index| index.space).chain([table.row_space()]).collect();
             let Some(home) = table.homes.only() else { continue };
             for space in spaces {
                 let at_home = self.space(usize::from(home.0), space).await;
@@ -348,7 +348,7 @@ impl World {
                     assert_eq!(self.space(usize::from(copy.0), space).await, at_home, "{} at {copy}", table.name);
                 }
             }
-            let rows = self.space(usize::from(home.0), table.id.0).await;
+            let rows = self.space(usize::from(home.0), table.row_space()).await;
             for index in &table.indexes {
                 let entries = rows.iter().map(|(_, row)| {
                     let row = decode_table_row(table, row).expect("a row");

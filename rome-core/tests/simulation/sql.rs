@@ -6,10 +6,13 @@
 //! quota  project, left           at the first site
 //! volume id, site, name          by site; id and name unique over all sites
 //! ```
+//!
+//! Each of them may at any time be moved to another placement.
 
 use crate::network::{Network, Weather};
 use crate::world::Plan;
 use rand::Rng;
+use rome_core::catalog::Table;
 use rome_core::catalog::keys::whole_space;
 use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase, Transaction};
 use rome_core::exec::claims::claims_of_row;
@@ -17,7 +20,7 @@ use rome_core::exec::keys::{Located, decode_table_row, index_entry, row_key};
 use rome_core::store::{HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, Store};
 use rome_core::topology::HomeNo;
 use rome_core::txn::{Client, Patience, Place, Sweep};
-use rome_core::{Error, Result, SqlState};
+use rome_core::{Error, Result, SqlState, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -28,12 +31,19 @@ const HOSTS: i64 = 3;
 const CORES: i64 = 8;
 const QUOTA: i64 = 30;
 
+/// The kind of change that moves a table.
+const MOVE: u32 = 10;
+
 /// What a run came to.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub done: usize,
     pub refused: usize,
     pub unknown: usize,
+    /// Tables that were moved, or were there already.
+    pub moved: usize,
+    /// Moves that nobody had ended at the end.
+    pub left: usize,
 }
 
 struct Cloud {
@@ -97,9 +107,11 @@ impl Cloud {
                     Err(_) => continue,
                 },
             };
-            let crash = self.plan.faults && self.network.random(|random| random.random_bool(0.05));
-            let after = self.network.random(|random| random.random_range(0..150));
-            let kind = self.network.random(|random| random.random_range(0..10));
+            let kind = self.network.random(|random| random.random_range(0..11));
+            // A move takes long: whoever dies of it dies anywhere in it.
+            let (often, longest) = if kind == MOVE { (0.5, 1_500) } else { (0.05, 150) };
+            let crash = self.plan.faults && self.network.random(|random| random.random_bool(often));
+            let after = self.network.random(|random| random.random_range(0..longest));
             let doomed = self.change(&open, at, kind);
             let result = if crash {
                 tokio::select! {
@@ -139,6 +151,9 @@ impl Cloud {
                     SqlState::UNIQUE_VIOLATION,
                     SqlState::FOREIGN_KEY_VIOLATION,
                     SqlState::CHECK_VIOLATION,
+                    // Somebody else moves the table, or has given the move up.
+                    SqlState::OBJECT_IN_USE,
+                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
                 ];
                 assert!(usual.contains(&error.state()), "{error}");
                 counts.refused += 1;
@@ -165,6 +180,7 @@ impl Cloud {
                 db.execute((rename, [site(other).into(), host.into(), name.into()])).await.map(drop)
             }
             8 => self.volume(db, &site(other), id).await,
+            MOVE => self.move_table(db, &site(other)).await,
             _ => self.audit(db).await,
         }
     }
@@ -186,6 +202,27 @@ impl Cloud {
             }) as futures::future::BoxFuture<'_, Result<(), Error>>
         })
         .await
+    }
+
+    /// Sends a table to another placement, or goes on with where it is going, or gives that up.
+    async fn move_table(&self, db: &RomeDatabase, site: &str) -> Result<()> {
+        let (table, column) = self.network.random(|random| match random.random_range(0..4) {
+            0 => ("host", "name"),
+            1 => ("server", "cores"),
+            2 => ("volume", "id"),
+            _ => ("quota", "project"),
+        });
+        let mut places = vec![format!("at({site})"), "sharded".to_owned(), format!("sharded({column})")];
+        if table != "quota" {
+            places.extend(["by_site(site)".to_owned(), "by_site(site)".to_owned()]);
+        }
+        let place = self.network.random(|random| places.swap_remove(random.random_range(0..places.len())));
+        self.network.note(format_args!("{table} is to be {place}"));
+        let moved = db.execute(format!("ALTER TABLE {table} SET (placement = '{place}')").as_str()).await.map(drop);
+        if moved.is_ok() {
+            self.counts.lock().moved += 1;
+        }
+        moved
     }
 
     async fn delete(&self, db: &RomeDatabase, site: &str) -> Result<()> {
@@ -276,35 +313,63 @@ impl Cloud {
             }
         }
         self.audit(&db).await.expect("a calm network");
-        let catalog = db.catalog();
-        let (mut claimed, mut claims) = (BTreeMap::new(), BTreeMap::new());
+        self.check_stores(&db).await;
+        // What dead movers have left is gone on with, or given up.
+        for left in db.placement_moves().await.expect("a calm network") {
+            self.counts.lock().left += 1;
+            let goes_on = self.network.random(|random| random.random_bool(0.5));
+            let place = if goes_on { &left.to } else { &left.from };
+            let place = place.split_once(" at site ").map_or(place.as_str(), |(place, _)| place);
+            self.network.note(format_args!("{} ends its way {place}", left.table));
+            let alter = format!("ALTER TABLE {} SET (placement = '{place}')", left.table);
+            for _ in 0..100 {
+                match db.execute(alter.as_str()).await {
+                    Ok(_) => break,
+                    Err(error) => assert!(error.is_retryable(), "{error}"),
+                }
+            }
+        }
+        self.audit(&db).await.expect("a calm network");
+        sleep(Duration::from_secs(10)).await;
+        self.check_stores(&db).await;
+    }
+
+    /// In every home exactly the rows, index entries and claims that must be there; copies of tables on their way only of rows that there are.
+    async fn check_stores(&self, db: &RomeDatabase) {
+        db.placement_moves().await.expect("a calm network");
+        for table in db.catalog().tables() {
+            let rows = self.check_table(table).await;
+            if let Some(target) = &table.target {
+                let copies = self.check_table(target).await;
+                let stray: Vec<_> = copies.iter().filter(|copy| !rows.contains(copy)).collect();
+                assert!(stray.is_empty(), "copies without rows in {}: {stray:?}", table.name);
+            }
+        }
+    }
+
+    async fn check_table(&self, table: &Table) -> Vec<Vec<Value>> {
+        let (mut rows, mut claimed, mut claims) = (vec![], BTreeMap::new(), BTreeMap::new());
         for at in 0..self.plan.sites {
-            for table in catalog.tables() {
-                let mut expected: Vec<BTreeMap<Key, Key>> = vec![BTreeMap::new(); table.indexes.len()];
-                for (key, value) in self.space(at, table.id.0).await {
-                    let row = decode_table_row(table, &value).expect("no mark is left where everybody has read");
-                    assert_eq!(row_key(table, &row).expect("a key"), key);
-                    claimed.extend(claims_of_row(table, &row).expect("claims"));
-                    assert_eq!(
-                        table.homes.of_row(&row).expect("a site"),
-                        HomeNo(at as u16),
-                        "a row of {} is elsewhere",
-                        table.name
-                    );
-                    for (index, expected) in table.indexes.iter().zip(&mut expected) {
-                        let (key, value) = index_entry(table, index, &row).expect("a key");
-                        expected.insert(key, value);
-                    }
+            let home = HomeNo(at as u16);
+            let mut expected: Vec<BTreeMap<Key, Key>> = vec![BTreeMap::new(); table.indexes.len()];
+            for (key, value) in self.space(at, table.row_space()).await {
+                let row = decode_table_row(table, &value).expect("no mark is left where everybody has read");
+                assert_eq!(row_key(table, &row).expect("a key"), key);
+                claimed.extend(claims_of_row(table, &row).expect("claims"));
+                assert_eq!(table.homes.of_row(&row).expect("a site"), home, "a row of {} is elsewhere", table.name);
+                for (index, expected) in table.indexes.iter().zip(&mut expected) {
+                    let (key, value) = index_entry(table, index, &row).expect("a key");
+                    expected.insert(key, value);
                 }
-                for (index, expected) in table.indexes.iter().zip(expected) {
-                    let found: BTreeMap<Key, Key> = self.space(at, index.space).await.into_iter().collect();
-                    assert_eq!(found, expected, "entries of {} at site {at}", index.name);
-                }
-                for space in table.indexes.iter().filter_map(|index| index.claims).chain(table.claims) {
-                    let found = self.space(at, space).await.into_iter();
-                    let home = HomeNo(at as u16);
-                    claims.extend(found.map(|(key, value)| (Located { home, key }, value)));
-                }
+                rows.push(row);
+            }
+            for (index, expected) in table.indexes.iter().zip(expected) {
+                let found: BTreeMap<Key, Key> = self.space(at, index.space).await.into_iter().collect();
+                assert_eq!(found, expected, "entries of {} at site {at}", index.name);
+            }
+            for space in table.indexes.iter().filter_map(|index| index.claims).chain(table.claims) {
+                let found = self.space(at, space).await.into_iter();
+                claims.extend(found.map(|(key, value)| (Located { home, key }, value)));
             }
         }
         let stray: Vec<_> = claims.iter().filter(|(place, value)| claimed.get(place) != Some(value)).collect();
@@ -313,6 +378,7 @@ impl Cloud {
             stray.is_empty() && missing.is_empty(),
             "claims without rows: {stray:?}; rows without claims: {missing:?}"
         );
+        rows
     }
 
     /// Ends what crashed clients have left.

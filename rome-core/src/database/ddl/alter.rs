@@ -4,6 +4,7 @@ use super::columns::{add_column, column_ids, names_of, undefined_column};
 use super::constraints::{constraint_exists, duplicate_constraint};
 use super::create::indexable;
 use super::expressions::{check_condition, check_defaults, is_volatile, renamed};
+use super::moves::check_settled;
 use super::{Ddl, quoted};
 use crate::catalog::keys::name_key;
 use crate::catalog::{AlterAction, ColumnId, IndexColumn, NewColumn, Placement, SchemaView, Table};
@@ -86,6 +87,10 @@ impl Ddl<'_> {
                         format!("column \"{column}\" is in a primary key"),
                     ));
                 }
+                if !not_null && table.placement.columns().contains(&found.id) {
+                    let message = format!("column \"{column}\" says where rows live");
+                    return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message));
+                }
                 if not_null {
                     self.check_no_nulls(&table, &column).await?;
                 }
@@ -115,6 +120,7 @@ impl Ddl<'_> {
                 let table = self.add_foreign_key(table, &key).await?;
                 self.save(table)?;
             }
+            AlterAction::SetOptions(options) => self.set_options(table, &options).await?,
             AlterAction::DropConstraint { name, if_exists } => {
                 if self.drop_constraint(&mut table, &name, if_exists)? {
                     self.save(table)?;
@@ -156,6 +162,7 @@ impl Ddl<'_> {
     }
 
     fn drop_column(&mut self, table: &mut Table, name: &str, cascade: bool) -> Result<()> {
+        check_settled(table)?;
         let (position, column) = table.column_named(name).ok_or_else(|| undefined_column(table, name))?;
         let id = column.id;
         if table.primary_key.contains(&id) {
@@ -239,6 +246,7 @@ impl Ddl<'_> {
 
     /// Changes a type where the stored values stay as they are: a longer varchar, text, a wider integer; any change on an empty table.
     async fn set_type(&mut self, table: &mut Table, name: &str, data_type: DataType) -> Result<()> {
+        check_settled(table)?;
         let (position, column) = table.column_named(name).ok_or_else(|| undefined_column(table, name))?;
         let (id, old) = (column.id, column.data_type.clone());
         let keeps = match (&old, &data_type) {
@@ -291,6 +299,7 @@ impl Ddl<'_> {
 
     /// A primary key can only be added while there are no rows: it decides where rows lie.
     async fn add_primary_key(&mut self, table: &mut Table, name: Option<String>, columns: &[String]) -> Result<()> {
+        check_settled(table)?;
         if table.primary_key_name.is_some() {
             return Err(Error::new(
                 SqlState::INVALID_TABLE_DEFINITION,

@@ -4,6 +4,7 @@ use super::columns::{column_ids, names_of};
 use super::create::indexable;
 use super::expressions::check_condition;
 use super::index::wanted_order;
+use super::moves::check_settled;
 use super::{Ddl, made_up_name, quoted, undefined_table};
 use crate::catalog::{Check, ColumnId, ForeignKey, Index, IndexColumn, IndexState, NewForeignKey, SchemaView, Table};
 use crate::error::{Error, Result, SqlState};
@@ -48,6 +49,7 @@ impl Ddl<'_> {
         unique: bool,
         constraint: bool,
     ) -> Result<()> {
+        check_settled(table)?;
         if constraint_exists(table, &name) {
             return Err(duplicate_constraint(table, &name));
         }

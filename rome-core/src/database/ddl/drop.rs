@@ -65,12 +65,11 @@ impl Ddl<'_> {
         }
         for index in &table.indexes {
             self.delete(name_key(&index.name))?;
-            self.discard_space(index.space)?;
         }
-        for claims in table.indexes.iter().filter_map(|index| index.claims).chain(table.claims) {
-            self.discard_space(claims)?;
+        let copied = table.target.as_ref().map(|target| target.spaces());
+        for space in table.spaces().into_iter().chain(copied.into_iter().flatten()) {
+            self.discard_space(space)?;
         }
-        self.discard_space(table.id.0)?;
         Arc::make_mut(self.catalog).remove(table.id);
         Ok(())
     }

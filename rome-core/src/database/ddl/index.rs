@@ -2,6 +2,7 @@
 
 use super::columns::{names_of, undefined_column};
 use super::create::indexable;
+use super::moves::check_settled;
 use super::{Ddl, undefined_table};
 use crate::catalog::keys::whole_space;
 use crate::catalog::{ColumnId, Index, IndexColumn, IndexState, NewIndex, SchemaView, Table, TableId};
@@ -59,6 +60,7 @@ impl Ddl<'_> {
         unique: bool,
         constraint: bool,
     ) -> Result<()> {
+        check_settled(table)?;
         let space = self.new_spaces(1).await?;
         self.claim_name(&name, table.id)?;
         let mut index = Index { space, name, columns, unique, claims: None, constraint, state: IndexState::Public };
@@ -96,7 +98,7 @@ impl Ddl<'_> {
     /// Adds the entries of all rows, in this transaction.
     async fn fill_here(&mut self, table: &Table, index: &Index) -> Result<()> {
         for home in table.homes.holding() {
-            let mut range = whole_space(table.id.0);
+            let mut range = whole_space(table.row_space());
             loop {
                 let (rows, rest) = next_rows(self.txn, home, &range, PAGE_ROWS).await?;
                 add_entries(self.txn, home, table, index, &rows).await?;
@@ -151,6 +153,7 @@ impl Ddl<'_> {
 
     /// Takes an index out of a description.
     pub(super) fn remove_index(&mut self, table: &mut Table, at: usize) -> Result<()> {
+        check_settled(table)?;
         let index = table.indexes.remove(at);
         self.delete(crate::catalog::keys::name_key(&index.name))?;
         self.discard_space(index.space)?;

@@ -15,15 +15,17 @@ mod create;
 mod drop;
 mod expressions;
 mod index;
+mod moves;
 mod placement;
 
 pub(super) use index::{PAGE_ROWS, PendingIndex, fill_page};
+pub(super) use moves::{MOVED_ROWS, PendingMove, copy_rows, page_limits};
 
 use super::engine::Engine;
 use crate::catalog::keys::{
     FIRST_SPACE, garbage_key, name_key, next_space_key, replicated_key, schema_version_key, table_key, topology_key,
 };
-use crate::catalog::{Catalog, Homes, Placement, SchemaChange, SchemaView, Table, TableId, stamp_of};
+use crate::catalog::{Catalog, Placement, SchemaChange, SchemaView, Table, TableId, stamp_of};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Guard, Key, Read, ReadLimits};
 use crate::topology::{HomeNo, Topology};
@@ -42,8 +44,17 @@ pub(super) struct Ddl<'a> {
     pub(super) autocommit: bool,
     /// Indexes to fill after the commit.
     pub(super) pending: Vec<PendingIndex>,
+    /// Tables to move after the commit.
+    pub(super) moves: Vec<PendingMove>,
     /// Spaces to empty after the commit.
     pub(super) garbage: Vec<u32>,
+}
+
+impl<'a> Ddl<'a> {
+    /// A statement that is about to run.
+    pub(super) fn new(engine: &'a Engine, txn: &'a mut Txn, catalog: &'a mut Arc<Catalog>, autocommit: bool) -> Self {
+        Self { engine, txn, catalog, autocommit, pending: vec![], moves: vec![], garbage: vec![] }
+    }
 }
 
 impl Ddl<'_> {
@@ -136,7 +147,7 @@ impl Ddl<'_> {
         self.put(table_key(table.id), Bytes::from(json))?;
         self.put(schema_version_key(table.id), Bytes::copy_from_slice(&stamp.to_be_bytes()))?;
         let mut table = table;
-        table.homes = Homes::of(&table, self.catalog.topology())?;
+        table.find_homes(self.catalog.topology())?;
         let table = Arc::new(table);
         Arc::make_mut(self.catalog).put(Arc::clone(&table));
         Ok(table)
@@ -233,7 +244,7 @@ impl Ddl<'_> {
 
     /// Whether a table has no rows.
     async fn is_empty(&mut self, table: &Table) -> Result<bool> {
-        let range = crate::catalog::keys::whole_space(table.id.0);
+        let range = crate::catalog::keys::whole_space(table.row_space());
         let read = Read::Range { range, limit: Some(1), reverse: false };
         let reads = table.homes.all().into_iter().map(|home| HomeRead { home, read: read.clone() }).collect();
         let found = self.txn.read(reads, ReadLimits::default()).await?;

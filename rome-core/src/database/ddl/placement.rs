@@ -23,8 +23,10 @@ impl Ddl<'_> {
         for (option, value) in &new.options {
             match option.as_str() {
                 "placement" if placement.is_none() => placement = Some(self.placement(table, value)?),
-                "colocate_with" if placement.is_none() => placement = Some(self.beside(table, new, value)?),
-                "placement" | "colocate_with" => return Err(invalid("the placement is said twice".to_owned())),
+                "colocate_with" if placement.is_none() => {
+                    placement = Some(self.beside(table, value, |parent| foreign_key_to(table, new, parent))?);
+                }
+                "placement" | "colocate_with" => return Err(said_twice()),
                 "changes" => table.changes = switch(option, value)?,
                 _ => return Err(Error::unsupported(format!("the table option \"{option}\""))),
             }
@@ -75,19 +77,19 @@ impl Ddl<'_> {
     }
 
     /// The placement that keeps rows with those of a parent: by the columns of a foreign key that stand for the parent's placement columns.
-    fn beside(&self, table: &Table, new: &NewTable, name: &str) -> Result<Placement> {
+    /// `key` gives that foreign key: its own columns, and the parent's.
+    pub(super) fn beside(
+        &self,
+        table: &Table,
+        name: &str,
+        key: impl FnOnce(&Table) -> Result<Option<KeyColumns>>,
+    ) -> Result<Placement> {
         let parent = self.catalog.table(name).ok_or_else(|| undefined_table(name))?;
         let refused = |what: &str| {
             let message = format!("\"{}\" can't be kept with \"{name}\": {what}", table.name);
             Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_table(&table.name)
         };
-        let key = new.foreign_keys.iter().find(|key| key.parent == name);
-        let key = key.ok_or_else(|| refused("it has no foreign key to it"))?;
-        let referenced = match key.parent_columns.is_empty() {
-            true => parent.primary_key.clone(),
-            false => column_ids(&parent, &key.parent_columns)?,
-        };
-        let columns = column_ids(table, &key.columns)?;
+        let (columns, referenced) = key(&parent)?.ok_or_else(|| refused("it has no foreign key to it"))?;
         let own = parent.placement.columns().iter().map(|column| {
             let at = referenced.iter().position(|other| other == column);
             let own = at.and_then(|at| columns.get(at)).copied();
@@ -104,7 +106,7 @@ impl Ddl<'_> {
         })
     }
 
-    fn placement(&self, table: &Table, text: &str) -> Result<Placement> {
+    pub(super) fn placement(&self, table: &Table, text: &str) -> Result<Placement> {
         let argument = |name: &str| -> Option<String> {
             let inside = text.trim().strip_prefix(name)?.trim_start().strip_prefix('(')?.strip_suffix(')')?;
             Some(inside.trim().trim_matches('"').to_owned())
@@ -164,6 +166,24 @@ impl Ddl<'_> {
     }
 }
 
+/// The columns of a foreign key, and those of the parent that they refer to.
+pub(super) type KeyColumns = (Vec<ColumnId>, Vec<ColumnId>);
+
+/// The foreign key of a new table that refers to this one.
+fn foreign_key_to(table: &Table, new: &NewTable, parent: &Table) -> Result<Option<KeyColumns>> {
+    let Some(key) = new.foreign_keys.iter().find(|key| key.parent == parent.name) else { return Ok(None) };
+    let referenced = match key.parent_columns.is_empty() {
+        true => parent.primary_key.clone(),
+        false => column_ids(parent, &key.parent_columns)?,
+    };
+    Ok(Some((column_ids(table, &key.columns)?, referenced)))
+}
+
+/// SQLSTATE 22023: two options that each say where the rows live.
+pub(super) fn said_twice() -> Error {
+    invalid("the placement is said twice".to_owned())
+}
+
 fn invalid(message: String) -> Error {
     Error::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint(
         "Placements are at(site), by_site(column), global and sharded, as in WITH (placement = 'by_site(site)').",
@@ -171,7 +191,7 @@ fn invalid(message: String) -> Error {
 }
 
 /// An option that is on or off.
-fn switch(option: &str, value: &str) -> Result<bool> {
+pub(super) fn switch(option: &str, value: &str) -> Result<bool> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "on" | "yes" | "1" => Ok(true),
         "false" | "off" | "no" | "0" => Ok(false),

@@ -233,8 +233,12 @@ impl Remains {
         }
         let before = Arc::new(topology.clone());
         let mut tables = tables_in(&catalog)?;
-        let mut taken_over = vec![];
+        let (mut taken_over, mut garbage) = (vec![], vec![]);
         for table in &mut tables {
+            // Where it was moving may be gone: it stays, and may be moved again.
+            if let Some(shadow) = table.shadow.take() {
+                garbage.extend(shadow.applied(table)?.spaces());
+            }
             table.homes = Homes::of(table, &before)?;
             let of = table.homes.only();
             let is_whole = copies.iter().any(|(home, copy)| Some(*home) == of && copy.has(table));
@@ -254,7 +258,7 @@ impl Remains {
             catalog,
             removed: BTreeSet::new(),
             tables,
-            garbage: vec![],
+            garbage,
             forgotten: Forgotten { taken_over, ..Forgotten::default() },
         };
         remains.note_losses(&gone, lost);
@@ -299,8 +303,7 @@ impl Remains {
             self.removed.extend([table_key(table.id), schema_version_key(table.id)]);
             let numbered = table.columns.iter().filter(|column| column.identity.is_some());
             self.removed.extend(numbered.map(|column| sequence_key(table.id, column.id)));
-            self.garbage.extend(table.indexes.iter().map(|index| index.space).chain([table.id.0]));
-            self.garbage.extend(claim_spaces(table));
+            self.garbage.extend(table.spaces());
             self.forgotten.dropped.push(table.name.clone());
         }
         for table in &mut self.tables {
@@ -382,7 +385,7 @@ fn claim_spaces(table: &Table) -> impl Iterator<Item = u32> {
 async fn claim_rows(txn: &mut Txn, table: &Table) -> Result<usize> {
     let mut claimed: BTreeSet<Located> = BTreeSet::new();
     for home in table.homes.all() {
-        let mut range = whole_space(table.id.0);
+        let mut range = whole_space(table.row_space());
         loop {
             let read = Read::Range { range: range.clone(), limit: None, reverse: false };
             let page = txn.read(vec![HomeRead { home, read }], ReadLimits::default()).await?.pop().unwrap_or_default();

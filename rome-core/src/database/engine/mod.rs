@@ -6,6 +6,7 @@
 //! | `running` | a prepared statement inside a transaction |
 //! | `autocommit` | a statement as its own transaction, retried |
 //! | `interactive` | a transaction of several statements |
+//! | `moves` | moving tables to other placements |
 //! | `numbers` | identity columns |
 //! | `sweeper` | ending what other clients have left behind |
 //! | `sites` | opening a database at several sites; sites that join and leave |
@@ -18,6 +19,7 @@
 mod autocommit;
 mod forget;
 mod interactive;
+mod moves;
 mod numbers;
 mod replication;
 mod running;
@@ -41,8 +43,9 @@ use crate::value::Value;
 use async_trait::async_trait;
 pub use forget::{ForgetOptions, Forgotten};
 use interactive::RomeTransaction;
+pub use moves::PlacementMove;
 use numbers::Numbers;
-use parking_lot::RwLock;
+use parking_lot::{Mutex as SyncMutex, RwLock};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use replication::{Freshness, Replicator};
@@ -141,6 +144,7 @@ impl RomeDatabase {
             events: Events::default(),
             freshness: Freshness::default(),
             replicator: OnceLock::new(),
+            moving: SyncMutex::default(),
             _sweeper: sweeper,
         };
         let engine = Arc::new(engine);
@@ -232,6 +236,8 @@ pub(super) struct Engine {
     events: Events,
     freshness: Freshness,
     replicator: OnceLock<Replicator>,
+    /// The tables that this client moves, by the space of the copies: rows that it has passed.
+    moving: SyncMutex<HashMap<u32, u64>>,
     _sweeper: Option<Sweeper>,
 }
 

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::statement::{Action, Prepared, Script, prepare_one};
 use crate::catalog::Catalog;
-use crate::database::ddl::{Ddl, PendingIndex};
+use crate::database::ddl::{Ddl, PendingIndex, PendingMove};
 use crate::database::{ColumnMeta, QueryResult, Row};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::change::run_change;
@@ -19,6 +19,7 @@ pub(super) struct Aftermath {
     /// The catalog was changed.
     pub(super) schema: bool,
     pub(super) pending: Vec<PendingIndex>,
+    pub(super) moves: Vec<PendingMove>,
     pub(super) garbage: Vec<u32>,
 }
 
@@ -66,10 +67,11 @@ impl Engine {
                 Ok(result(rows, affected, command))
             }
             Action::Schema(change) => {
-                let mut ddl = Ddl { engine: self, txn, catalog, autocommit, pending: Vec::new(), garbage: Vec::new() };
+                let mut ddl = Ddl::new(self, txn, catalog, autocommit);
                 let command = ddl.run(change.clone()).await?;
                 aftermath.schema = true;
                 aftermath.pending.append(&mut ddl.pending);
+                aftermath.moves.append(&mut ddl.moves);
                 aftermath.garbage.append(&mut ddl.garbage);
                 Ok(result(vec![], 0, command))
             }

@@ -7,7 +7,7 @@ use super::{Engine, Options, RomeDatabase};
 use crate::catalog::keys::{
     CATALOG_SPACE, all_tables, format_key, schema_version_key, table_key, topology_key, whole_space,
 };
-use crate::catalog::{Catalog, Homes, Table, check_format, format_mark, stamp_of};
+use crate::catalog::{Catalog, Table, check_format, format_mark, stamp_of};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Commit, Guard, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store, Write};
 use crate::topology::{HomeNo, Sites, Topology};
@@ -113,9 +113,12 @@ impl RomeDatabase {
         let mut txn = engine.client.begin(Mode::Interactive);
         let here = engine.client.local();
         for mut table in tables_in(&catalog_of(&mut txn, here).await?)? {
-            table.homes = Homes::of(&table, catalog.topology())?;
+            table.find_homes(catalog.topology())?;
             for home in &homes {
                 refuse_rows(&mut txn, &table, *home, name).await?;
+                if let Some(target) = &table.target {
+                    refuse_rows(&mut txn, target, *home, name).await?;
+                }
             }
         }
         let shrunk = catalog.topology().without(name)?;
@@ -450,7 +453,7 @@ async fn refuse_rows(txn: &mut Txn, table: &Table, home: HomeNo, site: &str) -> 
     }
     // Claims may have been left here by rows that live elsewhere.
     let claims = table.indexes.iter().filter_map(|index| index.claims).chain(table.claims);
-    let reads = claims.chain([table.id.0]).map(|space| HomeRead {
+    let reads = claims.chain([table.row_space()]).map(|space| HomeRead {
         home,
         read: Read::Range { range: whole_space(space), limit: Some(1), reverse: false },
     });

@@ -291,7 +291,7 @@ impl Survey {
         let tables = in_time(site, &self.options, tables_at(first)).await?;
         for place in &places {
             for some in tables.chunks(TABLES_AT_ONCE) {
-                let mut ranges: Vec<KeyRange> = some.iter().map(|table| whole_space(table.id.0)).collect();
+                let mut ranges: Vec<KeyRange> = some.iter().map(|table| whole_space(table.row_space())).collect();
                 while !ranges.is_empty() {
                     let reads =
                         ranges.iter().map(|range| Read::Range { range: range.clone(), limit: None, reverse: false });

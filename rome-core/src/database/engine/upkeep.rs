@@ -33,6 +33,9 @@ impl Engine {
                 return Err(error);
             }
         }
+        for pending in aftermath.moves {
+            self.move_rows(&pending).await?;
+        }
         if !aftermath.garbage.is_empty() {
             self.collect_garbage().await?;
         }
@@ -51,7 +54,7 @@ impl Engine {
     }
 
     async fn fill_home(&self, pending: &PendingIndex, home: HomeNo) -> Result<()> {
-        let mut range = whole_space(pending.table.0);
+        let mut range = whole_space(self.described(pending.table)?.row_space());
         // Rows that come after this moment bring their own entries: whoever appends faster than pages are filled must not keep the end away.
         match self.last_key(home, &range).await? {
             Some(last) => range.to = [&last[..], &[0]].concat().into(),
@@ -94,14 +97,7 @@ impl Engine {
             let mut catalog = self.catalog();
             let mut txn = self.client.begin(Mode::Interactive);
             let table = self.described(pending.table)?;
-            let mut ddl = Ddl {
-                engine: self,
-                txn: &mut txn,
-                catalog: &mut catalog,
-                autocommit: true,
-                pending: Vec::new(),
-                garbage: Vec::new(),
-            };
+            let mut ddl = Ddl::new(self, &mut txn, &mut catalog, true);
             let done = match ddl.set_index_state(&table, pending.space, public.then_some(IndexState::Public)) {
                 Ok(()) => txn.commit().await.map(|_| ()),
                 Err(error) => Err(error),
@@ -184,7 +180,7 @@ impl Engine {
     }
 
     /// The last key of a range, if it has any.
-    async fn last_key(&self, home: HomeNo, range: &KeyRange) -> Result<Option<Key>> {
+    pub(super) async fn last_key(&self, home: HomeNo, range: &KeyRange) -> Result<Option<Key>> {
         let last = Read::Range { range: range.clone(), limit: Some(1), reverse: true };
         Ok(self.entries_by(home, last).await?.pop().map(|entry| entry.key))
     }

@@ -97,14 +97,7 @@ impl Engine {
     async fn tell_changes(&self, table: TableId) -> Result<()> {
         let mut catalog = self.catalog();
         let mut txn = self.client.begin(Mode::Interactive);
-        let mut ddl = Ddl {
-            engine: self,
-            txn: &mut txn,
-            catalog: &mut catalog,
-            autocommit: true,
-            pending: Vec::new(),
-            garbage: Vec::new(),
-        };
+        let mut ddl = Ddl::new(self, &mut txn, &mut catalog, true);
         ddl.set_changes(table, true).await?;
         txn.commit().await?;
         self.refresh_catalog().await.map(|_| ())
@@ -162,7 +155,7 @@ impl Watching {
                 }
             };
             let Some(positions) = positions else {
-                // The cursor speaks of other homes than the table has now.
+                // The cursor speaks of other homes than the table has now, or it has moved.
                 if self.say(WatchItem::Reset).await.is_err() {
                     return Ok(());
                 }
@@ -188,7 +181,7 @@ impl Watching {
         }
         let mut homes = plan.table.homes.all();
         homes.sort_unstable();
-        let same = homes.iter().eq(cursor.homes.iter().map(|(home, ..)| home));
+        let same = cursor.rows == plan.table.row_space() && homes.iter().eq(cursor.homes.iter().map(|(home, ..)| home));
         Ok((plan, same.then(|| cursor.homes.clone())))
     }
 
@@ -284,7 +277,7 @@ fn columns(plan: &WatchPlan) -> Arc<[ColumnMeta]> {
 }
 
 fn cursor(table: &Table, positions: &Positions) -> WatchCursor {
-    WatchCursor { table: table.id.0, homes: positions.clone() }
+    WatchCursor { table: table.id.0, rows: table.row_space(), homes: positions.clone() }
 }
 
 /// Makes changes of the result of changes of keys.
@@ -297,7 +290,7 @@ struct Reader<'p> {
 
 impl Reader<'_> {
     fn changes(&self, changes: &[KeyChange]) -> Result<Vec<RowChange>> {
-        let rows = self.plan.table.id.0.to_be_bytes();
+        let rows = self.plan.table.row_space().to_be_bytes();
         let of_rows = changes.iter().filter(|change| change.key.starts_with(&rows));
         let changes = of_rows.map(|change| {
             let (old, new) = (self.row(change.old.as_ref())?, self.row(change.new.as_ref())?);

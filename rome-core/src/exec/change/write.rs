@@ -8,6 +8,7 @@ use crate::catalog::{IndexState, Table};
 use crate::error::Result;
 use crate::exec::claims::claims_of_row;
 use crate::exec::keys::{Located, encode_table_row, index_entry, row_key};
+use crate::exec::shadow;
 use crate::txn::Txn;
 use crate::value::Value;
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 /// Who watches the table hears of it.
 fn tell(txn: &mut Txn, table: &Table) {
     if let Some(stream) = table.stream() {
-        txn.tell(table.id.0, &stream);
+        txn.tell(table.row_space(), &stream);
     }
 }
 
@@ -33,7 +34,7 @@ pub(super) fn insert_row(txn: &mut Txn, table: &Table, row: &[Value]) -> Result<
     for (Located { home, key }, value) in claims_of_row(table, row)? {
         txn.put(home, key, value)?;
     }
-    Ok(())
+    shadow::write(txn, table, row)
 }
 
 /// Removes a row, its entries and its claims.
@@ -54,7 +55,7 @@ pub(super) fn delete_row(txn: &mut Txn, table: &Table, row: &[Value]) -> Result<
     for (Located { home, key }, _) in claims_of_row(table, row)? {
         txn.delete(home, key)?;
     }
-    Ok(())
+    shadow::clear(txn, table, row, None)
 }
 
 /// Removes what of an old row's keys the new row does not have. All rows of a statement are cleared before any is written, so that
@@ -80,13 +81,13 @@ pub(super) fn clear_old(txn: &mut Txn, table: &Table, old: &[Value], new: &[Valu
             txn.delete(home, old_entry)?;
         }
     }
-    let new: HashMap<Located, _> = claims_of_row(table, new)?.into_iter().collect();
+    let kept: HashMap<Located, _> = claims_of_row(table, new)?.into_iter().collect();
     for (claim, _) in claims_of_row(table, old)? {
-        if !new.contains_key(&claim) {
+        if !kept.contains_key(&claim) {
             txn.delete(claim.home, claim.key)?;
         }
     }
-    Ok(())
+    shadow::clear(txn, table, old, Some(new))
 }
 
 /// Writes the new row and those of its entries and claims that changed.
@@ -110,5 +111,5 @@ pub(super) fn write_new(txn: &mut Txn, table: &Table, old: &[Value], new: &[Valu
             txn.put(claim.home, claim.key, value)?;
         }
     }
-    Ok(())
+    shadow::write(txn, table, new)
 }

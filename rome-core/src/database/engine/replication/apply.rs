@@ -35,7 +35,7 @@ impl Engine {
         events: &[WatchEvent],
     ) -> Result<Option<Replica>> {
         let spaces: HashMap<[u8; SPACE_LEN], &Arc<Table>> =
-            tables.iter().map(|table| (table.id.0.to_be_bytes(), table)).collect();
+            tables.iter().map(|table| (table.row_space().to_be_bytes(), table)).collect();
         let table_of = |key: &Key| key.first_chunk().and_then(|space| spaces.get(space));
         // The last value of each key.
         let mut rows: BTreeMap<Key, Option<Bytes>> = BTreeMap::new();

@@ -30,7 +30,7 @@ impl Engine {
         replica.write(&mut txn, of)?;
         txn.commit().await?;
         for table in tables {
-            if replica.tables.contains_key(&table.id.0) {
+            if replica.tables.contains_key(&table.row_space()) {
                 continue;
             }
             let Some(copied) = self.copy_table(of, &replica, table).await? else { return Ok(None) };
@@ -41,7 +41,7 @@ impl Engine {
             return Ok(None);
         }
         // Tables that are gone, or have another home, are no longer of interest.
-        replica.tables.retain(|id, _| tables.iter().any(|table| table.id.0 == *id));
+        replica.tables.retain(|id, _| tables.iter().any(|table| table.row_space() == *id));
         replica.copier = None;
         replica.write(&mut txn, of)?;
         txn.commit().await?;
@@ -49,7 +49,7 @@ impl Engine {
     }
 
     async fn copy_table(&self, of: HomeNo, replica: &Replica, table: &Arc<Table>) -> Result<Option<Replica>> {
-        let mut range = whole_space(table.id.0);
+        let mut range = whole_space(table.row_space());
         let mut whole_from = replica.cursor;
         let mut rows = PAGE_ROWS;
         loop {
@@ -75,7 +75,7 @@ impl Engine {
             }
         }
         let mut copied = replica.clone();
-        copied.tables.insert(table.id.0, whole_from);
+        copied.tables.insert(table.row_space(), whole_from);
         let mut txn = self.client.begin(Mode::SingleStatement);
         if Replica::read(&mut txn, of).await?.as_ref() != Some(replica) {
             return Ok(None);

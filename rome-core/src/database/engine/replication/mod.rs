@@ -52,7 +52,7 @@ pub(super) struct Replica {
     epoch: Epoch,
     /// The version there of the last event that was applied.
     cursor: Version,
-    /// Tables by number, each with the version from which on its copy is whole.
+    /// Tables by the space of their rows, each with the version from which on its copy is whole.
     tables: BTreeMap<u32, Version>,
     /// Who is copying tables now: a random number.
     copier: Option<u64>,
@@ -65,7 +65,7 @@ impl Replica {
 
     /// Whether the copy of a table is whole.
     pub(super) fn has(&self, table: &Table) -> bool {
-        self.tables.get(&table.id.0).is_some_and(|from| *from <= self.cursor)
+        self.tables.get(&table.row_space()).is_some_and(|from| *from <= self.cursor)
     }
 
     /// As it is stored.
@@ -237,7 +237,8 @@ impl Engine {
     /// Asks a home whether anything was written to its global tables since the copy's cursor, and notes when it was asked.
     async fn probe(&self, of: HomeNo, replica: &Replica, tables: &[Arc<Table>]) -> Result<bool> {
         let asked = Instant::now();
-        let unchanged = |table: &Arc<Table>| Guard::Unchanged { range: whole_space(table.id.0), since: replica.cursor };
+        let unchanged =
+            |table: &Arc<Table>| Guard::Unchanged { range: whole_space(table.row_space()), since: replica.cursor };
         let whole = self.client.stands(of, tables.iter().map(unchanged).collect(), replica.epoch).await?;
         if whole {
             self.freshness.note(of, replica.epoch, replica.cursor, asked);
@@ -250,7 +251,7 @@ impl Engine {
         let mut txn = self.client.begin(Mode::ReadOnly);
         let Some(mut replica) = Replica::read(&mut txn, of).await? else { return Ok(Standing::Overtaken) };
         let tables = self.copied_from(of);
-        if tables.iter().any(|table| !replica.tables.contains_key(&table.id.0)) {
+        if tables.iter().any(|table| !replica.tables.contains_key(&table.row_space())) {
             match self.copy(of, &tables).await? {
                 Some(copied) => replica = copied,
                 None => return Ok(Standing::Overtaken),
@@ -268,7 +269,7 @@ impl Engine {
                 chunk = events.next() => chunk.unwrap_or_default(),
                 _ = ticks.tick() => {
                     self.probe(of, &replica, &tables).await?;
-                    if self.copied_from(of).iter().any(|table| !replica.tables.contains_key(&table.id.0)) {
+                    if self.copied_from(of).iter().any(|table| !replica.tables.contains_key(&table.row_space())) {
                         return Ok(Standing::Again);
                     }
                     continue;
