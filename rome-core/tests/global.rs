@@ -10,7 +10,7 @@ use rome_core::Error;
 use rome_core::SqlState;
 use rome_core::database::{
     Database, DatabaseExt, Executor, FixedSites, ForgetOptions, IntoStatement, Options, QueryResult, Queryable,
-    ReadMode, RomeDatabase, TransactionOptions,
+    ReadMode, RomeDatabase, RowChange, TransactionOptions, WatchItem,
 };
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, CountingStore, HomeId, KeyRange, MemoryStore, Read, ReadOutcome, ReadRequest,
@@ -429,4 +429,62 @@ async fn a_copy_takes_over() {
     world.copied(2, 0, &db, "flavor").await;
     let plan: Vec<String> = db.query_as("EXPLAIN SELECT id FROM flavor WHERE id = 1").await.unwrap();
     assert!(plan.iter().any(|line| line == "Sites: turin; wide-area round trips: 0 (reads 0, commits 0)"), "{plan:?}");
+}
+
+/// A table becomes global, its home moves to another site, and it becomes an ordinary one again, while it is written; copies and watchers follow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn homes_of_global_tables_move() {
+    let world = World::new();
+    let (pisa, turin) = (world.client("pisa").await, world.client("turin").await);
+    pisa.execute("CREATE TABLE flavor (id bigint PRIMARY KEY, name text UNIQUE, uses bigint)").await.unwrap();
+    let rows: Vec<String> = (0..700).map(|id| format!("({id}, 'flavor {id}', 0)")).collect();
+    pisa.execute(format!("INSERT INTO flavor VALUES {}", rows.join(", "))).await.unwrap();
+    let mut watch = turin.watch("SELECT id, uses FROM flavor WHERE id = 0".into_statement(), None).await.unwrap();
+    let done = AtomicBool::new(false);
+    let writer = async {
+        let mut uses = 0_i64;
+        while !done.load(Ordering::Relaxed) {
+            for id in [0_i64, uses % 700] {
+                let change = "UPDATE flavor SET uses = uses + 1 WHERE id = $1";
+                assert_eq!(turin.execute((change, [id.into()])).await.unwrap(), 1);
+                uses += 1;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        uses
+    };
+    let mover = async {
+        for placement in ["global", "global(rome)", "at(turin)", "global(turin)"] {
+            pisa.execute(format!("ALTER TABLE flavor SET (placement = '{placement}')")).await.unwrap();
+            if placement.starts_with("global") {
+                until_copied(&pisa_or_turin(&pisa, &turin, placement), "SELECT id FROM flavor WHERE id = 1").await;
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    };
+    let (uses, ()) = tokio::join!(writer, mover);
+    world.copied(2, 0, &turin, "flavor").await;
+    assert_eq!(world.held(0, &turin, "flavor").await.len(), 2 * 700);
+    let sum: i64 = pisa.query_one("SELECT sum(uses)::bigint FROM flavor").await.unwrap();
+    assert_eq!(sum, uses);
+    let here: i64 = pisa.query_one("SELECT uses FROM flavor WHERE id = 0").await.unwrap();
+    let mut last = None;
+    while last != Some(here) {
+        let item = tokio::time::timeout(SECONDS, watch.next()).await.expect("it is told").unwrap().unwrap();
+        match item {
+            WatchItem::Reset => last = None,
+            WatchItem::Rows(rows) => last = Some(rows[0].get_at(1).unwrap()),
+            WatchItem::Changes { changes, .. } => {
+                let [RowChange::Updated { old, new }] = changes.as_slice() else { panic!("{changes:?}") };
+                assert_eq!(last, Some(old.get_at(1).unwrap()), "nothing is told twice or left out");
+                last = Some(new.get_at(1).unwrap());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The client for which a table with this placement has a copy.
+fn pisa_or_turin(pisa: &RomeDatabase, turin: &RomeDatabase, placement: &str) -> RomeDatabase {
+    if placement == "global" { turin.clone() } else { pisa.clone() }
 }

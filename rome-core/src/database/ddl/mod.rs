@@ -158,17 +158,20 @@ impl Ddl<'_> {
         self.rely_on_topology().await?;
         let mut table = Table::clone(&*self.table_by_id(id)?);
         if table.changes != on {
-            // Who watches it hears the end of it.
-            self.tell_watchers(&table)?;
             table.changes = on;
             self.save(table)?;
         }
         Ok(())
     }
 
-    /// Whoever watches the table hears of the change of its description, too. To be said before that is written.
+    /// Whoever watches the table hears of the change of its description, too, also in the stream that it had before. To be said before that is
+    /// written.
     fn tell_watchers(&mut self, table: &Table) -> Result<()> {
-        let Some(stream) = table.stream() else { return Ok(()) };
+        let (before, now) = (self.catalog.table_by_id(table.id).and_then(|before| before.stream()), table.stream());
+        if let Some(before) = before.filter(|before| Some(before) != now.as_ref()) {
+            self.txn.tell_key(table_key(table.id), before);
+        }
+        let Some(stream) = now else { return Ok(()) };
         let key = schema_version_key(table.id);
         self.txn.tell_key(key.clone(), stream);
         if table.version.version > 0 {

@@ -7,7 +7,7 @@
 
 use super::Engine;
 use super::statement::prepare_watch;
-use crate::catalog::keys::schema_version_key;
+use crate::catalog::keys::{schema_version_key, table_key};
 use crate::catalog::{Table, TableId};
 use crate::database::ddl::Ddl;
 use crate::database::watch::{RowChange, Watch, WatchCursor, WatchItem};
@@ -220,7 +220,8 @@ impl Watching {
                     for position in positions.iter_mut().filter(|position| position.0 == home) {
                         position.2 = version;
                     }
-                    if changes.iter().any(|change| change.key == schema_version_key(plan.table.id)) {
+                    let described = [schema_version_key(plan.table.id), table_key(plan.table.id)];
+                    if changes.iter().any(|change| described.contains(&change.key)) {
                         return Ok(Ok(()));
                     }
                     let changes = reader.changes(&changes)?;
