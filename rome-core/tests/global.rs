@@ -9,8 +9,8 @@ use futures::future::ready;
 use rome_core::Error;
 use rome_core::SqlState;
 use rome_core::database::{
-    Database, DatabaseExt, Executor, FixedSites, ForgetOptions, IntoStatement, Options, QueryResult, Queryable,
-    ReadMode, RomeDatabase, RowChange, TransactionOptions, WatchItem,
+    Database, DatabaseExt, Executor, FixedSites, ForgetOptions, IntoStatement, Lag, Options, QueryResult, Queryable,
+    ReadMode, RomeDatabase, RowChange, Sites, SurveyOptions, TransactionOptions, WatchItem,
 };
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, CountingStore, HomeId, KeyRange, MemoryStore, Read, ReadOutcome, ReadRequest,
@@ -482,6 +482,28 @@ async fn homes_of_global_tables_move() {
             _ => {}
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_copies_are_behind_is_told() {
+    let world = World::new();
+    let (pisa, turin) = (world.client("pisa").await, world.client("turin").await);
+    let stores = NAMES.iter().zip(&world.links);
+    let stores = stores.map(|(name, link)| ((*name).to_owned(), Arc::clone(link) as Arc<dyn Store>));
+    let sites: Arc<dyn Sites> = Arc::new(FixedSites::new(stores));
+    let options = SurveyOptions { timeout: Duration::from_millis(500), ..SurveyOptions::default() };
+    let survey = RomeDatabase::survey(None, &sites, options.clone()).await.unwrap();
+    assert_eq!(survey.lag_at("turin").await.unwrap(), None, "nothing is copied");
+    pisa.execute("CREATE TABLE flavor (id bigint PRIMARY KEY) WITH (placement = 'global')").await.unwrap();
+    pisa.execute("INSERT INTO flavor VALUES (1)").await.unwrap();
+    until_copied(&turin, "SELECT id FROM flavor").await;
+    let lag = survey.lag_at("turin").await.unwrap();
+    assert!(matches!(lag, Some(Lag::CaughtUpAfter(_))), "{lag:?}");
+    assert_eq!(survey.lag_at("pisa").await.unwrap(), None, "it is the home");
+    // Nobody looks after the copy at the third site.
+    assert_eq!(survey.lag_at("rome").await.unwrap(), Some(Lag::Behind));
+    world.cut(0, true);
+    assert_eq!(survey.lag_at("turin").await.unwrap_err().state(), SqlState::CONNECTION_FAILURE);
 }
 
 /// The client for which a table with this placement has a copy.

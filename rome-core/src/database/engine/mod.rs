@@ -12,13 +12,14 @@
 //! | `sites` | opening a database at several sites; sites that join and leave |
 //! | `replication` | copies of global tables |
 //! | `watch` | the rows of a query, then their changes |
-//! | `status` | how the sites are, asked from outside |
+//! | `status`, `lag` | how the sites are, and how far their copies are behind, asked from outside |
 //! | `forget` | a site that is gone for good |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
 mod autocommit;
 mod forget;
 mod interactive;
+mod lag;
 mod moves;
 mod numbers;
 mod replication;
@@ -43,6 +44,7 @@ use crate::value::Value;
 use async_trait::async_trait;
 pub use forget::{ForgetOptions, Forgotten};
 use interactive::RomeTransaction;
+pub use lag::Lag;
 pub use moves::PlacementMove;
 use numbers::Numbers;
 use parking_lot::{Mutex as SyncMutex, RwLock};

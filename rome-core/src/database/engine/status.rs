@@ -91,8 +91,6 @@ pub struct SiteFound {
     pub format: Option<String>,
     /// What the store holds.
     pub standing: Standing,
-    /// How far the site's copies of rows that live elsewhere are behind; `None` where it has none.
-    pub replication_lag: Option<Duration>,
 }
 
 /// What a site's store is to the database.
@@ -231,7 +229,6 @@ impl Answer {
             round_trip: self.round_trip,
             format: self.format.clone(),
             standing: self.standing(newest, named),
-            replication_lag: None,
         }
     }
 
@@ -331,7 +328,12 @@ impl Survey {
         })
     }
 
-    fn places(&self, site: &str) -> Result<Vec<Place>> {
+    pub(super) fn options(&self) -> &SurveyOptions {
+        &self.options
+    }
+
+    /// The homes of a site that belongs to the database.
+    pub(super) fn places(&self, site: &str) -> Result<Vec<Place>> {
         let status = self.site(site).zip(self.topology.as_ref());
         match status.map(|(status, topology)| (&status.state, topology)) {
             Some((SiteState::Reached(found), topology))
@@ -363,7 +365,7 @@ fn counted(ranges: &[KeyRange], page: Vec<ReadResult>, held: &mut Held) -> Resul
 }
 
 /// The tables that the catalog of a home describes.
-async fn tables_at(place: &Place) -> Result<Vec<Table>> {
+pub(super) async fn tables_at(place: &Place) -> Result<Vec<Table>> {
     let limits = ReadLimits { entries: usize::MAX, bytes: crate::catalog::MAX_CATALOG_BYTES };
     let all = Read::Range { range: all_tables(), limit: None, reverse: false };
     let found = look(&place.store, &place.home, vec![all], limits).await?;
@@ -395,7 +397,11 @@ fn next(values: &mut impl Iterator<Item = Result<Option<Bytes>>>) -> Result<Opti
     values.next().unwrap_or(Ok(None))
 }
 
-async fn in_time<T>(site: &str, options: &SurveyOptions, asking: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn in_time<T>(
+    site: &str,
+    options: &SurveyOptions,
+    asking: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let late = |_| {
         let message = format!("the store of site \"{site}\" did not answer within {:?}", options.timeout);
         Err(Error::new(SqlState::CONNECTION_FAILURE, message))

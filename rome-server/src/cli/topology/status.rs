@@ -6,7 +6,7 @@ use crate::cli::output::{Align, Answer, bytes, count, error_line, error_value, m
 use futures::future::join_all;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rome::{Error, Result};
-use rome_core::database::{Held, Prepared, SiteFound, SiteState, SiteStatus, Standing};
+use rome_core::database::{Held, Lag, Prepared, SiteFound, SiteState, SiteStatus, Standing};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ const COLUMNS: [(&str, Align); 10] = [
 struct Content {
     prepared: Option<Prepared>,
     held: Option<Held>,
+    lag: Option<Lag>,
     failure: Option<Error>,
 }
 
@@ -81,10 +82,12 @@ async fn content(surveyed: &Surveyed, site: &SiteStatus, fast: bool, bar: Progre
             false => surveyed.survey.rows_at(&site.name, shown).await.map(Some),
         }
     };
-    let (prepared, held) = futures::join!(surveyed.survey.prepared_at(&site.name), counted);
+    let survey = &surveyed.survey;
+    let (prepared, held, lag) = futures::join!(survey.prepared_at(&site.name), counted, survey.lag_at(&site.name));
     bar.finish_and_clear();
     let failure = prepared.as_ref().err().or(held.as_ref().err()).cloned();
-    Content { prepared: prepared.ok(), held: held.ok().flatten(), failure }
+    // Without the home of a table nobody knows how far its copies are behind; that the home is away is said of it.
+    Content { prepared: prepared.ok(), held: held.ok().flatten(), lag: lag.ok().flatten(), failure }
 }
 
 fn state_of(site: &SiteStatus, content: &Content) -> &'static str {
@@ -123,7 +126,10 @@ fn row(surveyed: &Surveyed, site: &SiteStatus, content: &Content) -> Vec<String>
         or_dash(found.map(|found| time(found.round_trip))),
         or_dash(found.map(|found| found.durability.to_string())),
         or_dash(found.and_then(|found| found.format.clone())),
-        or_dash(found.and_then(|found| found.replication_lag).map(time)),
+        or_dash(content.lag.map(|lag| match lag {
+            Lag::CaughtUpAfter(lag) => time(lag),
+            Lag::Behind => "behind".to_owned(),
+        })),
         or_dash(in_doubt),
         or_dash(content.held.map(|held| count(held.rows))),
         or_dash(content.held.map(|held| bytes(held.bytes))),
@@ -147,7 +153,11 @@ fn value(surveyed: &Surveyed, site: &SiteStatus, content: &Content) -> Value {
         "round_trip_ms": found.map(|found| milliseconds(found.round_trip)),
         "durability": found.map(|found| found.durability.to_string()),
         "format": found.and_then(|found| found.format.clone()),
-        "replication_lag_ms": found.and_then(|found| found.replication_lag).map(milliseconds),
+        "replication_lag_ms": content.lag.and_then(|lag| match lag {
+            Lag::CaughtUpAfter(lag) => Some(milliseconds(lag)),
+            Lag::Behind => None,
+        }),
+        "replication_behind": content.lag.map(|lag| lag == Lag::Behind),
         "transactions": prepared.map(|prepared| json!({
             "prepared": prepared.seen,
             "in_doubt": prepared.in_doubt,
@@ -173,6 +183,11 @@ fn complain(site: &SiteStatus, content: &Content, answer: &mut Answer) {
                 answer.problem(problem);
             }
         }
+    }
+    if content.lag == Some(Lag::Behind) {
+        answer.note(format!(
+            "the copies of global tables at site \"{name}\" are behind: they catch up while a client of that site runs"
+        ));
     }
     if let Some(failure) = &content.failure {
         answer.problem(format!("site \"{name}\" could not be looked through: {}", error_line(failure)));

@@ -63,6 +63,11 @@ impl Replica {
         Self { epoch, cursor, tables: BTreeMap::new(), copier: None }
     }
 
+    /// Up to where it is a copy.
+    pub(super) fn position(&self) -> (Epoch, Version) {
+        (self.epoch, self.cursor)
+    }
+
     /// Whether the copy of a table is whole.
     pub(super) fn has(&self, table: &Table) -> bool {
         self.tables.get(&table.row_space()).is_some_and(|from| *from <= self.cursor)

@@ -1,0 +1,89 @@
+//! How far the copies of global tables at a site are behind, asked from outside.
+//!
+//! Nobody can tell by versions how long ago something was written. So this waits: a copy is as far behind as it takes to catch up with what the tables' homes
+//! hold when they are asked.
+
+use super::replication::Replica;
+use super::status::{Survey, in_time, tables_at};
+use crate::catalog::keys::{replica_key, whole_space};
+use crate::catalog::{Placement, Table};
+use crate::error::{Error, Result};
+use crate::store::{Guard, Read, ReadOutcome, ReadRequest, StoreError};
+use crate::topology::HomeNo;
+use crate::txn::Place;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How often to look whether a copy has caught up.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How far a site's copies are behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lag {
+    /// They missed nothing so long after they were asked: zero where they missed nothing at once.
+    CaughtUpAfter(Duration),
+    /// They still missed something when the time for an answer was over.
+    Behind,
+}
+
+impl Survey {
+    /// How far the copies of global tables at a site are behind; `None` where it keeps none.
+    ///
+    /// # Errors
+    /// 08006 where the site, or the home of a table that it copies, can't be reached, and the stores' own.
+    pub async fn lag_at(&self, site: &str) -> Result<Option<Lag>> {
+        let Some(here) = self.places(site)?.into_iter().next() else { return Ok(None) };
+        let mut sources: BTreeMap<HomeNo, (Place, Vec<Table>)> = BTreeMap::new();
+        for table in in_time(site, self.options(), tables_at(&here)).await? {
+            let Placement::Global { site: home } = &table.placement else { continue };
+            if home != site
+                && let Some(place) = self.places(home)?.into_iter().next()
+            {
+                sources.entry(place.no).or_insert_with(|| (place, vec![])).1.push(table);
+            }
+        }
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let mut first = true;
+        loop {
+            let mut whole = true;
+            for (place, tables) in sources.values() {
+                whole = whole && in_time(site, self.options(), is_whole(&here, place, tables)).await?;
+            }
+            let elapsed = begun.elapsed();
+            match whole {
+                true if first => return Ok(Some(Lag::CaughtUpAfter(Duration::ZERO))),
+                true => return Ok(Some(Lag::CaughtUpAfter(elapsed))),
+                false if elapsed >= self.options().timeout => return Ok(Some(Lag::Behind)),
+                false => sleep(LOOK_EVERY).await,
+            }
+            first = false;
+        }
+    }
+}
+
+/// Whether nothing was written at the tables' home since what the copy has.
+async fn is_whole(here: &Place, source: &Place, tables: &[Table]) -> Result<bool> {
+    let reads = vec![Read::Point(replica_key(source.no))];
+    let found = match here.store.read(&here.home, ReadRequest { reads, ..ReadRequest::default() }).await? {
+        ReadOutcome::Answer(answer) => {
+            answer.results.into_iter().next().and_then(|result| result.entries.into_iter().next())
+        }
+        ReadOutcome::Conflict { .. } => return Err(Error::internal("a read without guards had a conflict")),
+    };
+    let Some(replica) = found.map(|entry| Replica::of(&entry)).transpose()? else { return Ok(false) };
+    if !tables.iter().all(|table| replica.has(table)) {
+        return Ok(false);
+    }
+    let (epoch, since) = replica.position();
+    let unchanged = |table: &Table| Guard::Unchanged { range: whole_space(table.row_space()), since };
+    let guards = tables.iter().map(unchanged).collect();
+    match source.store.read(&source.home, ReadRequest { guards, epoch: Some(epoch), ..ReadRequest::default() }).await {
+        Ok(outcome) => Ok(matches!(outcome, ReadOutcome::Answer(_))),
+        Err(StoreError::EpochChanged) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
