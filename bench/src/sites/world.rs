@@ -241,7 +241,7 @@ async fn client(
         let counted = Counted { store, site, is_near: site == local, meter: Arc::clone(meter) };
         (name(site), Arc::new(counted) as Arc<dyn Store>)
     });
-    let patience = Patience { sweep_every, ..Patience::default() };
+    let patience = Patience { sweep_every, replicate_every: sweep_every, ..Patience::default() };
     let options = Options { patience, ..Options::default() };
     Ok(RomeDatabase::open_sites(&name(local), Arc::new(FixedSites::new(sites)), options).await?)
 }
