@@ -155,6 +155,12 @@ pub trait Transaction: Executor {
     /// Forgets a savepoint, keeping what was done.
     async fn release(&self, name: &str) -> Result<()>;
 
+    /// Whether what this transaction has read at several sites was never true at one moment, so that it can't commit, and what a program concluded from it
+    /// means nothing. Costs a round trip where it has read at several.
+    async fn is_torn(&self) -> bool {
+        false
+    }
+
     /// Commits.
     ///
     /// # Errors
@@ -263,8 +269,13 @@ pub trait DatabaseExt: Database {
                         Err(error) => E::from(error),
                     },
                     Err(error) => {
+                        let is_final = error.as_rome_error().is_none_or(|error| !error.is_retryable());
+                        let torn = is_final && transaction.is_torn().await;
                         // The closure's error is the one to report, whatever becomes of the rollback.
                         let _ = transaction.rollback().await;
+                        if torn && attempt.retry_after(Some(&Error::serialization_failure())).await {
+                            continue;
+                        }
                         error
                     }
                 },

@@ -447,14 +447,23 @@ impl Txn {
     pub async fn explained(&self, error: Error) -> Error {
         // Data exceptions, cardinality, constraints, and what can't be.
         let by_data = ["21", "22", "23", "XX"].contains(&error.state().code().get(..2).unwrap_or_default());
-        let read: Vec<&Part> = self.parts.iter().filter(|part| part.has_read()).collect();
-        if !by_data || read.len() < 2 {
+        if !by_data {
             return error;
         }
-        match try_join_all(read.into_iter().map(Part::validate)).await {
-            Err(lost) if lost.is_retryable() => lost,
-            _ => error,
+        self.torn().await.unwrap_or(error)
+    }
+
+    /// Whether what was read at several homes does not fit together any more.
+    pub async fn is_torn(&self) -> bool {
+        self.torn().await.is_some()
+    }
+
+    async fn torn(&self) -> Option<Error> {
+        let read: Vec<&Part> = self.parts.iter().filter(|part| part.has_read()).collect();
+        if read.len() < 2 {
+            return None;
         }
+        try_join_all(read.into_iter().map(Part::validate)).await.err().filter(Error::is_retryable)
     }
 
     /// Whether committing takes a round trip: there is something to write or to validate.

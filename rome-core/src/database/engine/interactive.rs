@@ -320,6 +320,10 @@ impl Transaction for RomeTransaction {
         release(&mut state, name)
     }
 
+    async fn is_torn(&self) -> bool {
+        self.state.lock().await.txn.is_torn().await
+    }
+
     async fn commit(self: Box<Self>) -> Result<()> {
         let mut state = self.state.lock().await;
         self.check(&mut state)?;

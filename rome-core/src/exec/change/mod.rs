@@ -13,7 +13,7 @@ mod replica;
 mod update;
 mod write;
 
-pub use replica::replicate_row;
+pub use replica::{CopiedRow, replicate_rows};
 
 use super::context::ExecContext;
 use super::node::{Assignment, Change};

@@ -1,45 +1,65 @@
 //! Rows of copies: what a table's home has told is written at another home, with the index entries that belong to it.
+//!
+//! While a copy is being made, its rows are of different moments, and two of them may have the same unique key for a while. So an entry is removed only where it
+//! leads to the row that gives it up, and every row that is told has its entries looked at, whether it differs or not: the row that has the key in the
+//! end is told after the one that gave it up, and gets the entry back that the other had taken.
 
 use crate::catalog::{IndexState, Table};
 use crate::error::Result;
 use crate::exec::keys::{decode_table_row, index_entry};
-use crate::store::Key;
+use crate::store::{Key, ReadLimits};
 use crate::topology::HomeNo;
-use crate::txn::Txn;
+use crate::txn::{HomeRead, Txn};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Makes a row of a copy, which holds `held` now, what it is at its home. The transaction must have read the row's key.
+/// A row of a copy.
+#[derive(Clone, Debug)]
+pub struct CopiedRow {
+    /// Its key.
+    pub key: Key,
+    /// What the copy holds; the transaction has read it.
+    pub held: Option<Bytes>,
+    /// What it is at its home.
+    pub new: Option<Bytes>,
+}
+
+/// Makes rows of a copy what they are at their home.
 ///
 /// # Errors
-/// XX001 where a row can't be read, 54000 beyond what the store commits at once.
-pub fn replicate_row(
-    txn: &mut Txn,
-    table: &Table,
-    home: HomeNo,
-    key: &Key,
-    held: Option<&Bytes>,
-    new: Option<&Bytes>,
-) -> Result<()> {
-    if held == new {
-        return Ok(());
+/// XX001 where a row can't be read, 54000 beyond what the store commits at once, and those of reading.
+pub async fn replicate_rows(txn: &mut Txn, table: &Table, home: HomeNo, rows: &[CopiedRow]) -> Result<()> {
+    let mut before = vec![];
+    let mut after: BTreeMap<Key, Bytes> = BTreeMap::new();
+    for row in rows {
+        let now = entries(table, row.new.as_ref(), |state| state != IndexState::DeleteOnly)?;
+        let old = entries(table, row.held.as_ref(), |_| true)?;
+        before.extend(old.into_iter().filter(|(entry, _)| !now.contains_key(entry)));
+        after.extend(now);
     }
-    let mut entries = entries(table, new, |state| state != IndexState::DeleteOnly)?;
-    for (entry, row) in self::entries(table, held, |_| true)? {
-        // What is there already stays.
-        if entries.get(&entry) == Some(&row) {
-            entries.remove(&entry);
-        } else if !entries.contains_key(&entry) {
+    let keys: BTreeSet<&Key> = before.iter().map(|(entry, _)| entry).chain(after.keys()).collect();
+    let reads = keys.into_iter().map(|key| HomeRead::point(home, key.clone())).collect();
+    let found = txn.read(reads, ReadLimits::default()).await?;
+    let held: BTreeMap<Key, Bytes> =
+        found.into_iter().flat_map(|result| result.entries).map(|entry| (entry.key, entry.value)).collect();
+    for (entry, row) in before {
+        if held.get(&entry) == Some(&row) {
             txn.delete(home, entry)?;
         }
     }
-    for (entry, row) in entries {
-        txn.put(home, entry, row)?;
+    for (entry, row) in after {
+        if held.get(&entry) != Some(&row) || txn.own_write(home, &entry).is_some() {
+            txn.put(home, entry, row)?;
+        }
     }
-    match new {
-        Some(row) => txn.put(home, key.clone(), row.clone()),
-        None => txn.delete(home, key.clone()),
+    for CopiedRow { key, held, new } in rows {
+        match new {
+            _ if held == new => {}
+            Some(row) => txn.put(home, key.clone(), row.clone())?,
+            None => txn.delete(home, key.clone())?,
+        }
     }
+    Ok(())
 }
 
 /// The index entries of a stored row, in indexes of these states.

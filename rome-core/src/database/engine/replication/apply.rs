@@ -4,7 +4,7 @@ use super::Replica;
 use crate::catalog::Table;
 use crate::database::engine::Engine;
 use crate::error::Result;
-use crate::exec::change::replicate_row;
+use crate::exec::change::{CopiedRow, replicate_rows};
 use crate::store::{Key, ReadLimits, SPACE_LEN, WatchEvent};
 use crate::topology::HomeNo;
 use crate::txn::{HomeRead, Mode, Txn, decode_event};
@@ -49,10 +49,15 @@ impl Engine {
         }
         let held = held(&mut txn, tables, rows.keys()).await?;
         let here = self.client.local();
-        for (key, new) in &rows {
-            if let Some(table) = table_of(key) {
-                replicate_row(&mut txn, table, here, key, held.get(key), new.as_ref())?;
-            }
+        for table in tables {
+            let space = table.row_space().to_be_bytes();
+            let of_table = rows.iter().filter(|(key, _)| key.starts_with(&space));
+            let copied = of_table.map(|(key, new)| CopiedRow {
+                key: key.clone(),
+                held: held.get(key).cloned(),
+                new: new.clone(),
+            });
+            replicate_rows(&mut txn, table, here, &copied.collect::<Vec<_>>()).await?;
         }
         let cursor = events.last().map_or(replica.cursor, |event| event.version);
         let applied = Replica { cursor, ..replica.clone() };

@@ -9,7 +9,7 @@ use crate::catalog::Table;
 use crate::catalog::keys::whole_space;
 use crate::database::engine::Engine;
 use crate::error::{Error, Result};
-use crate::exec::change::replicate_row;
+use crate::exec::change::{CopiedRow, replicate_rows};
 use crate::store::{Entry, Key, KeyRange, Read, ReadLimits, Version};
 use crate::topology::HomeNo;
 use crate::txn::{HomeRead, Mode};
@@ -132,12 +132,12 @@ impl Engine {
             let from = held.more.as_ref().map(|last| Bytes::from([&last[..], &[0]].concat()));
             let mut held: BTreeMap<Key, Bytes> = held.entries.into_iter().map(|e| (e.key, e.value)).collect();
             let beyond = from.as_ref().map(|from| page.split_off(from)).unwrap_or_default();
-            for (key, new) in &page {
-                replicate_row(&mut txn, table, here, key, held.remove(key).as_ref(), Some(new))?;
+            let mut rows: Vec<CopiedRow> = vec![];
+            for (key, new) in page {
+                rows.push(CopiedRow { held: held.remove(&key), key, new: Some(new) });
             }
-            for (key, old) in held {
-                replicate_row(&mut txn, table, here, &key, Some(&old), None)?;
-            }
+            rows.extend(held.into_iter().map(|(key, old)| CopiedRow { key, held: Some(old), new: None }));
+            replicate_rows(&mut txn, table, here, &rows).await?;
             // Also where nothing differs: the guards say that nobody else copies.
             replica.write(&mut txn, of)?;
             txn.commit().await?;
