@@ -292,6 +292,7 @@ impl World {
             held.clear();
             loop {
                 let item = tokio::select! {
+                    biased;
                     item = watch.next() => item,
                     () = sleep(Duration::from_secs(6)) => {
                         if stop.load(Ordering::Relaxed) {

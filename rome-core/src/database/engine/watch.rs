@@ -212,6 +212,7 @@ impl Watching {
         let mut silent = 0;
         loop {
             let next = tokio::select! {
+                biased;
                 next = heard.next() => next,
                 () = self.sender.closed() => return Ok(Err(Gone)),
             };

@@ -271,6 +271,8 @@ impl Engine {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let chunk = tokio::select! {
+                // In this order, so that the same seed is the same run.
+                biased;
                 chunk = events.next() => chunk.unwrap_or_default(),
                 _ = ticks.tick() => {
                     self.probe(of, &replica, &tables).await?;
