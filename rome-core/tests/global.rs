@@ -172,19 +172,10 @@ async fn copies_are_read_without_asking_another_site() {
     let query = "SELECT name FROM flavor WHERE cores > 0 ORDER BY id";
     until_copied(&turin, query).await;
     world.copied(0, 2, &turin, "flavor").await;
-    // Its own looking after it aside, a reader asks nobody.
+    // A reader that has looked after the copy once, and does not again for an hour.
     let reader = world.client_with("turin", Some(Duration::from_secs(3_600))).await;
-    let before = world.asked(0);
-    let result = loop {
-        let result = stale(&reader, query, SECONDS).await;
-        if result.report.staleness.is_some() {
-            break result;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
-    assert_eq!(result.rows.len(), 2);
-    assert!(world.asked(0) >= before);
-    drop(turin);
+    assert_eq!(until_copied(&reader, query).await.rows.len(), 2);
+    drop((turin, pisa));
     tokio::time::sleep(Duration::from_millis(50)).await;
     let (at_home, here) = (world.asked(0), world.asked(2));
     for _ in 0..20 {
@@ -192,9 +183,8 @@ async fn copies_are_read_without_asking_another_site() {
         assert!(result.report.staleness.unwrap() < SECONDS && result.report.missing_sites.is_empty());
         assert_eq!(result.rows.len(), 2);
     }
-    drop(pisa);
     assert_eq!(world.asked(2) - here, 40, "the copy's cursor, then the rows");
-    assert!(world.asked(0) - at_home < 20, "its home was not asked for each");
+    assert_eq!(world.asked(0) - at_home, 0, "its home is not asked");
     // A strong read asks the home, and is current.
     let before = world.asked(0);
     let strong = reader.run(query.into_statement()).await.unwrap();
@@ -293,7 +283,17 @@ async fn a_copy_catches_up() {
     pisa.execute("DELETE FROM image WHERE id < 10").await.unwrap();
     world.cut(0, false);
     world.copied(0, 2, &pisa, "image").await;
-    // An index is filled where copies are, too.
+    // A unique index on what the copy, which is behind, holds twice: it is made, and the copy gets it.
+    pisa.execute("INSERT INTO image VALUES (5000, 'twice'), (5001, 'twice')").await.unwrap();
+    world.copied(0, 2, &pisa, "image").await;
+    world.cut(0, true);
+    pisa.execute("UPDATE image SET name = 'no more' WHERE id = 5000").await.unwrap();
+    pisa.execute("CREATE UNIQUE INDEX once ON image (name)").await.unwrap();
+    world.cut(0, false);
+    world.copied(0, 2, &pisa, "image").await;
+    pisa.execute("DROP INDEX once").await.unwrap();
+    pisa.execute("DELETE FROM image WHERE id >= 5000").await.unwrap();
+    // Any index comes to where copies are.
     pisa.execute("CREATE INDEX by_name ON image (name)").await.unwrap();
     pisa.execute("UPDATE image SET name = 'renamed' WHERE id < 100").await.unwrap();
     world.copied(0, 2, &pisa, "image").await;

@@ -159,13 +159,6 @@ impl Homes {
         &self.replicas
     }
 
-    /// Every home that may hold rows or copies of them.
-    pub fn holding(&self) -> Vec<HomeNo> {
-        let mut homes = self.all();
-        homes.extend(&self.replicas);
-        homes
-    }
-
     /// The only home, where there is only one.
     pub fn only(&self) -> Option<HomeNo> {
         match self.all().as_slice() {

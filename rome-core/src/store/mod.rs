@@ -125,6 +125,14 @@ impl KeyRange {
     }
 }
 
+/// The first key after a key: where to go on behind the last one of an answer.
+pub fn successor(key: &[u8]) -> Key {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next.into()
+}
+
 /// One thing to read.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Read {

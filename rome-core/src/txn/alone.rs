@@ -6,7 +6,7 @@ use super::held::{KnownRanges, Met, guards_against_marks};
 use super::marks::write_mark;
 use super::part::Part;
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Commit, CommitOutcome, Entry, Guard, Key, KeyRange, Read, ReadLimits, Version};
+use crate::store::{Commit, CommitOutcome, Entry, Guard, Key, KeyRange, Read, ReadLimits, Version, successor};
 use std::sync::Arc;
 
 /// How often a commit is sent again because marks of other transactions were in its way.
@@ -111,7 +111,7 @@ pub(super) async fn passes_in_the_end(client: &Client, link: &Arc<Link>, guard: 
 }
 
 fn one_key(key: &Key) -> KeyRange {
-    KeyRange { from: key.clone(), to: super::overlay::successor(key) }
+    KeyRange { from: key.clone(), to: successor(key) }
 }
 
 /// What lies in a range, as far as one answer goes, and as of when.

@@ -1,10 +1,9 @@
 //! The guard list: what a transaction has read and what else it relies on.
 
 use super::held::Hold;
-use super::overlay::successor;
 use crate::catalog::{TableId, schema_version_key};
 use crate::error::{Error, Result};
-use crate::store::{Entry, Guard, Key, KeyRange, SPACE_LEN, Version};
+use crate::store::{Entry, Guard, Key, KeyRange, SPACE_LEN, Version, successor};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::btree_map;

@@ -16,7 +16,7 @@ use super::marks::{Participant, Promise, Record, TxnId, all_promises, all_record
 use super::perform::DistributedTxn;
 use super::protocol::{Decision, Found, Reply, Request, RequestKind};
 use crate::error::{Error, Result};
-use crate::store::{Entry, KeyRange, Read, ReadLimits};
+use crate::store::{Entry, KeyRange, Read, ReadLimits, successor};
 use crate::topology::HomeNo;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::sleep;
@@ -126,7 +126,7 @@ impl Client {
             let result = link.look(reads, ReadLimits::default()).await?.results.pop().unwrap_or_default();
             found.extend(result.entries);
             match result.more {
-                Some(last) => range.from = super::overlay::successor(&last),
+                Some(last) => range.from = successor(&last),
                 None => return Ok(found),
             }
         }

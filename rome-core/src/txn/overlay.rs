@@ -1,7 +1,7 @@
 //! Read-your-writes: a transaction's own buffered writes laid over what the store answered.
 
 use super::buffer::WriteBuffer;
-use crate::store::{Entry, Key, KeyRange, ReadResult};
+use crate::store::{Entry, Key, KeyRange, ReadResult, successor};
 
 /// Lays the buffer over the store's answer to a range read. The answer covers the range as far as `more` says; buffered keys beyond that belong to
 /// the continuation.
@@ -56,12 +56,4 @@ pub(super) fn covered_range(range: &KeyRange, reverse: bool, more: Option<&Key>)
         Some(last) if reverse => KeyRange { from: last.clone(), to: range.to.clone() },
         Some(last) => KeyRange { from: range.from.clone(), to: successor(last) },
     }
-}
-
-/// What remains of a range after an answer that ended at `last`.
-pub(super) fn successor(key: &Key) -> Key {
-    let mut next = Vec::with_capacity(key.len() + 1);
-    next.extend_from_slice(key);
-    next.push(0);
-    next.into()
 }

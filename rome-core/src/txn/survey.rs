@@ -2,7 +2,7 @@
 
 use super::marks::{TxnId, all_promises, owner_of};
 use crate::error::{Error, Result};
-use crate::store::{HomeId, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, Store, Version};
+use crate::store::{HomeId, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, Store, Version, successor};
 
 /// The transactions that a home has promised to commit and has not ended yet, the oldest first.
 ///
@@ -27,7 +27,7 @@ pub async fn prepared_at(store: &dyn Store, home: &HomeId) -> Result<Vec<TxnId>>
             more = result.more;
         }
         match more {
-            Some(last) => range = KeyRange { from: super::overlay::successor(&last), to: range.to },
+            Some(last) => range = KeyRange { from: successor(&last), to: range.to },
             None => break,
         }
     }

@@ -8,7 +8,7 @@ use crate::catalog::keys::whole_space;
 use crate::catalog::{ColumnId, Index, IndexColumn, IndexState, NewIndex, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::keys::{decode_table_row, index_entry};
-use crate::store::{Entry, Key, KeyRange, Read, ReadLimits};
+use crate::store::{Entry, Key, KeyRange, Read, ReadLimits, successor};
 use crate::topology::HomeNo;
 use crate::txn::{HomeRead, Txn};
 use crate::value::Value;
@@ -97,7 +97,7 @@ impl Ddl<'_> {
 
     /// Adds the entries of all rows, in this transaction.
     async fn fill_here(&mut self, table: &Table, index: &Index) -> Result<()> {
-        for home in table.homes.holding() {
+        for home in table.homes.all() {
             let mut range = whole_space(table.row_space());
             loop {
                 let (rows, rest) = next_rows(self.txn, home, &range, PAGE_ROWS).await?;
@@ -201,11 +201,7 @@ pub(super) fn wanted_order(table: &Table, columns: &[ColumnId]) -> bool {
 async fn next_rows(txn: &mut Txn, home: HomeNo, range: &KeyRange, count: usize) -> Result<(Vec<Entry>, Option<Key>)> {
     let read = Read::Range { range: range.clone(), limit: Some(count), reverse: false };
     let result = txn.read(vec![HomeRead { home, read }], ReadLimits::default()).await?.pop().unwrap_or_default();
-    let rest = result.more.map(|last| {
-        let mut next = last.to_vec();
-        next.push(0);
-        Key::from(next)
-    });
+    let rest = result.more.as_deref().map(successor);
     Ok((result.entries, rest))
 }
 

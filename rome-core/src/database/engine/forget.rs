@@ -14,14 +14,14 @@ use super::replication::Replica;
 use super::sites::{catalog_of, client_of, nothing_at, places, tables_in, topology_at};
 use super::{Options, RomeDatabase};
 use crate::catalog::keys::{
-    CATALOG_SPACE, garbage_key, name_key, next_space_key, replica_key, schema_version_key, sequence_key, table_key,
-    topology_key, whole_space,
+    CATALOG_SPACE, garbage_key, name_key, next_space_key, schema_version_key, sequence_key, table_key, topology_key,
+    whole_space,
 };
 use crate::catalog::{Homes, Placement, Table, TableId, stamp_of};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::claims::claims_of_row;
 use crate::exec::keys::{Located, decode_table_row};
-use crate::store::{Entry, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store};
+use crate::store::{Entry, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store, successor};
 use crate::topology::{HomeNo, Sites, Topology};
 use crate::txn::{DecidedTxn, HomeRead, Mode, Txn, value_or_intent};
 use bytes::Bytes;
@@ -100,7 +100,11 @@ impl RomeDatabase {
             all.extend(places(&shrunk, &site.name, &sites.store(&site.name).await?, &options.home)?);
         }
         // Before anything is decided.
-        let copies = copies_at(&store, &options.home, &lost).await?;
+        let mut copies = vec![];
+        for home in &lost {
+            let replica = Replica::look(store.as_ref(), &HomeId::new(&options.home), *home).await?;
+            copies.extend(replica.map(|replica| (*home, replica)));
+        }
         let catalog = looked_at(&store, &options.home).await?;
         Remains::of(catalog, (&topology, &shrunk), &lost, (name, local), &copies, accepted)?;
         let client = client_of(all, &sites, 6, &options)?;
@@ -187,20 +191,6 @@ async fn looked_at(store: &Arc<dyn Store>, home: &str) -> Result<BTreeMap<Key, B
         }
     }
     Ok(found)
-}
-
-/// What a site's store says of its copies of lost homes' global tables.
-async fn copies_at(store: &Arc<dyn Store>, home: &str, lost: &BTreeSet<HomeNo>) -> Result<Vec<(HomeNo, Replica)>> {
-    let reads = lost.iter().map(|home| Read::Point(replica_key(*home))).collect();
-    let request = ReadRequest { reads, ..ReadRequest::default() };
-    let ReadOutcome::Answer(answer) = store.read(&HomeId::new(home), request).await? else {
-        return Err(Error::internal("a read without guards had a conflict"));
-    };
-    let found = lost.iter().zip(&answer.results);
-    found
-        .filter_map(|(home, result)| Some((*home, result.entries.first()?)))
-        .map(|(home, entry)| Ok((home, Replica::of(entry)?)))
-        .collect()
 }
 
 /// The catalog as it is to be without the site.
@@ -404,7 +394,7 @@ async fn claim_rows(txn: &mut Txn, table: &Table) -> Result<usize> {
                 }
             }
             match page.more {
-                Some(last) => range.from = [&last[..], &[0]].concat().into(),
+                Some(last) => range.from = successor(&last),
                 None => break,
             }
         }

@@ -5,10 +5,9 @@
 
 use super::replication::Replica;
 use super::status::{Survey, in_time, tables_at};
-use crate::catalog::keys::{replica_key, whole_space};
 use crate::catalog::{Placement, Table};
-use crate::error::{Error, Result};
-use crate::store::{Guard, Read, ReadOutcome, ReadRequest, StoreError};
+use crate::error::Result;
+use crate::store::{ReadOutcome, ReadRequest, StoreError};
 use crate::topology::HomeNo;
 use crate::txn::Place;
 use std::collections::BTreeMap;
@@ -67,20 +66,11 @@ impl Survey {
 
 /// Whether nothing was written at the tables' home since what the copy has.
 async fn is_whole(here: &Place, source: &Place, tables: &[Table]) -> Result<bool> {
-    let reads = vec![Read::Point(replica_key(source.no))];
-    let found = match here.store.read(&here.home, ReadRequest { reads, ..ReadRequest::default() }).await? {
-        ReadOutcome::Answer(answer) => {
-            answer.results.into_iter().next().and_then(|result| result.entries.into_iter().next())
-        }
-        ReadOutcome::Conflict { .. } => return Err(Error::internal("a read without guards had a conflict")),
-    };
-    let Some(replica) = found.map(|entry| Replica::of(&entry)).transpose()? else { return Ok(false) };
+    let Some(replica) = Replica::look(here.store.as_ref(), &here.home, source.no).await? else { return Ok(false) };
     if !tables.iter().all(|table| replica.has(table)) {
         return Ok(false);
     }
-    let (epoch, since) = replica.position();
-    let unchanged = |table: &Table| Guard::Unchanged { range: whole_space(table.row_space()), since };
-    let guards = tables.iter().map(unchanged).collect();
+    let (guards, epoch) = replica.nothing_since(tables.iter());
     match source.store.read(&source.home, ReadRequest { guards, epoch: Some(epoch), ..ReadRequest::default() }).await {
         Ok(outcome) => Ok(matches!(outcome, ReadOutcome::Answer(_))),
         Err(StoreError::EpochChanged) => Ok(false),

@@ -5,7 +5,7 @@ use crate::catalog::keys::whole_space;
 use crate::catalog::{SchemaView, Table};
 use crate::database::ddl::{Ddl, MOVED_ROWS, PendingMove, copy_rows, page_limits};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Key, KeyRange, Read};
+use crate::store::{Key, KeyRange, Read, successor};
 use crate::topology::HomeNo;
 use crate::txn::Mode;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ impl Engine {
         let mut range = whole_space(table.row_space());
         // Rows that come after this moment bring their own copies.
         match self.last_key(home, &range).await? {
-            Some(last) => range.to = [&last[..], &[0]].concat().into(),
+            Some(last) => range.to = successor(&last),
             None => return Ok(()),
         }
         let mut most = FIRST_PAGE;
@@ -145,7 +145,7 @@ impl Engine {
             // What was read at several homes may never have been so.
             Err(error) => return Err(txn.explained(error).await),
         };
-        Ok((rows, page.more.map(|last| Key::from([&last[..], &[0]].concat()))))
+        Ok((rows, page.more.as_deref().map(successor)))
     }
 
     fn passed(&self, pending: &PendingMove, table: &Table, rows: usize) {

@@ -10,6 +10,7 @@ use crate::catalog::{FORMAT, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
     Durability, Entry, HomeId, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, SPACE_LEN, Store,
+    successor,
 };
 use crate::topology::{HomeNo, Sites, Topology};
 use crate::txn::{Place, TxnId, prepared_at, value_or_intent};
@@ -357,8 +358,7 @@ fn counted(ranges: &[KeyRange], page: Vec<ReadResult>, held: &mut Held) -> Resul
             held.bytes += (entry.key.len() + value.len()) as u64;
         }
         if let Some(last) = result.more {
-            let from = [&last[..], &[0]].concat();
-            left.push(KeyRange { from: from.into(), to: range.to.clone() });
+            left.push(KeyRange { from: successor(&last), to: range.to.clone() });
         }
     }
     Ok(left)

@@ -10,7 +10,7 @@ use crate::catalog::keys::{all_garbage, garbage_key, whole_space};
 use crate::catalog::{IndexState, SchemaView, Table, TableId};
 use crate::database::ddl::{Ddl, PAGE_ROWS, PendingIndex, fill_page};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Commit, Entry, Guard, Key, KeyRange, Read, ReadLimits, Write};
+use crate::store::{Commit, Entry, Guard, Key, KeyRange, Read, ReadLimits, Write, successor};
 use crate::topology::HomeNo;
 use crate::txn::Mode;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Engine {
     /// A page is a range read: whoever writes into it meanwhile wins. So a page that lost is halved, or writers that never pause would keep the
     /// index from ever being filled.
     async fn fill(&self, pending: &PendingIndex) -> Result<()> {
-        for home in self.described(pending.table)?.homes.holding() {
+        for home in self.described(pending.table)?.homes.all() {
             self.fill_home(pending, home).await?;
         }
         self.change_index(pending, true).await
@@ -57,7 +57,7 @@ impl Engine {
         let mut range = whole_space(self.described(pending.table)?.row_space());
         // Rows that come after this moment bring their own entries: whoever appends faster than pages are filled must not keep the end away.
         match self.last_key(home, &range).await? {
-            Some(last) => range.to = [&last[..], &[0]].concat().into(),
+            Some(last) => range.to = successor(&last),
             None => return Ok(()),
         }
         let mut rows = PAGE_ROWS;

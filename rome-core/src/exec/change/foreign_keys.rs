@@ -9,7 +9,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::exec::claims::claim_place;
 use crate::exec::context::{ExecContext, RowRules};
 use crate::exec::keys::{Located, decode_table_row, key_prefix};
-use crate::store::{Entry, Guard, KeyRange, Read, ReadLimits, ReadResult};
+use crate::store::{Entry, Guard, KeyRange, Read, ReadLimits, ReadResult, successor};
 use crate::topology::HomeNo;
 use crate::txn::HomeRead;
 use crate::value::Value;
@@ -364,9 +364,7 @@ async fn read_children(ranges: &[Family<'_>], cx: &mut ExecContext<'_>) -> Resul
                 }
             }
             if let Some(last) = result.more {
-                let mut from = last.to_vec();
-                from.push(0);
-                next.push((at, home, KeyRange { from: from.into(), to: range.to }));
+                next.push((at, home, KeyRange { from: successor(&last), to: range.to }));
             }
         }
         open = next;

@@ -11,7 +11,7 @@ use crate::exec::claims::claimed_row;
 use crate::exec::context::ExecContext;
 use crate::exec::keys::{Located, decode_table_row, row_place};
 use crate::exec::node::{ConflictTarget, Insert, OnConflict};
-use crate::store::{Entry, Guard, KeyRange, Read, ReadLimits};
+use crate::store::{Entry, Guard, KeyRange, Read, ReadLimits, successor};
 use crate::txn::HomeRead;
 use crate::value::Value;
 use bytes::Bytes;
@@ -92,9 +92,7 @@ fn key_read(unique: &UniqueKey, follow: bool) -> HomeRead {
     let key = &unique.at.key;
     let read = match unique.target {
         ConflictTarget::Index(_) if follow && unique.kind == KeyKind::Itself => {
-            let mut to = key.to_vec();
-            to.push(0);
-            let range = KeyRange { from: key.clone(), to: to.into() };
+            let range = KeyRange { from: key.clone(), to: successor(key) };
             Read::Follow { range, limit: None, reverse: false }
         }
         _ => Read::Point(key.clone()),

@@ -9,11 +9,10 @@ use crate::encoding::{KeyColumn, RowReader, encode_key_value};
 use crate::error::{Error, Result, SqlState};
 use crate::exec::expr::{Expr, ExprKind};
 use crate::exec::node::{Access, KeyBound, Scan};
-use crate::store::{Entry, Key, KeyRange, Read, ReadResult};
+use crate::store::{Entry, Key, KeyRange, Read, ReadResult, successor};
 use crate::topology::HomeNo;
 use crate::txn::{HomeRead, Txn};
 use crate::value::{DataType, Value, cast, cast_from};
-use bytes::Bytes;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
@@ -47,10 +46,7 @@ impl Target {
             if reverse {
                 KeyRange { from: range.from.clone(), to: last.clone() }
             } else {
-                // The first key after `last`.
-                let mut from = last.to_vec();
-                from.push(0);
-                KeyRange { from: Bytes::from(from), to: range.to.clone() }
+                KeyRange { from: successor(last), to: range.to.clone() }
             }
         };
         match self {

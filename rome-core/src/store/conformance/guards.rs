@@ -1,7 +1,7 @@
 //! Guards, of commits and of reads.
 
 use super::rig::*;
-use crate::store::{Commit, CommitOutcome, Guard, KeyRange, Read, ReadOutcome, ReadRequest, Write};
+use crate::store::{Commit, CommitOutcome, Guard, KeyRange, Read, ReadOutcome, ReadRequest, Write, successor};
 
 /// A version guard holds only for the very version that was read.
 pub async fn a_version_guard_sees_update_delete_and_rebirth(rig: Rig) {

@@ -2,7 +2,9 @@
 //! every answer must be what the model says. A failure names its seed, and the same seed replays the same history.
 
 use super::rig::*;
-use crate::store::{Commit, CommitOutcome, Guard, Key, KeyRange, Read, ReadLimits, ReadRequest, Version, Write};
+use crate::store::{
+    Commit, CommitOutcome, Guard, Key, KeyRange, Read, ReadLimits, ReadRequest, Version, Write, successor,
+};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;

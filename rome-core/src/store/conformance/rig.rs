@@ -2,7 +2,7 @@
 
 use crate::store::{
     Capabilities, Change, Commit, CommitOutcome, Entry, Guard, HomeId, Key, KeyRange, LaneTicket, Read, ReadLimits,
-    ReadOutcome, ReadRequest, ReadResponse, ReadResult, Store, StoreError, Version, Write,
+    ReadOutcome, ReadRequest, ReadResponse, ReadResult, Store, StoreError, Version, Write, successor,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -157,13 +157,6 @@ pub fn after(read: &Read, last: &Key) -> Read {
             Read::Follow { range: rest(range, *reverse), limit: *limit, reverse: *reverse }
         }
     }
-}
-
-/// The first key after `key`.
-pub fn successor(key: &Key) -> Key {
-    let mut next = key.to_vec();
-    next.push(0);
-    Bytes::from(next)
 }
 
 /// A key in the space that most cases use.

@@ -1,16 +1,17 @@
-//! The rows that were there before: all rows of a table are compared with the copy, page by page, and what differs is written.
+//! The rows that were there before, of a table that is new here, whose events were missed, or that has another index now: all rows are compared
+//! with the copy, page by page, and what differs is written.
 //!
 //! The pages are read one after the other while the table changes. That does no harm: every change made meanwhile has an event above the
 //! copy's cursor, which stays where it is, and applying an event says what a row is, whatever the copy holds. When the cursor has reached the version at which the
 //! last page was read, the copy is whole.
 
-use super::Replica;
+use super::{Copied, Replica};
 use crate::catalog::Table;
 use crate::catalog::keys::whole_space;
 use crate::database::engine::Engine;
 use crate::error::{Error, Result};
 use crate::exec::change::{CopiedRow, replicate_rows};
-use crate::store::{Entry, Key, KeyRange, Read, ReadLimits, Version};
+use crate::store::{Entry, Key, KeyRange, Read, ReadLimits, Version, successor};
 use crate::topology::HomeNo;
 use crate::txn::{HomeRead, Mode};
 use bytes::Bytes;
@@ -30,7 +31,7 @@ impl Engine {
         replica.write(&mut txn, of)?;
         txn.commit().await?;
         for table in tables {
-            if replica.tables.contains_key(&table.row_space()) {
+            if replica.covers(table) {
                 continue;
             }
             let Some(copied) = self.copy_table(of, &replica, table).await? else { return Ok(None) };
@@ -75,7 +76,8 @@ impl Engine {
             }
         }
         let mut copied = replica.clone();
-        copied.tables.insert(table.row_space(), whole_from);
+        let indexes = table.indexes.iter().map(|index| index.space).collect();
+        copied.tables.insert(table.row_space(), Copied { from: whole_from, indexes });
         let mut txn = self.client.begin(Mode::SingleStatement);
         if Replica::read(&mut txn, of).await?.as_ref() != Some(replica) {
             return Ok(None);
@@ -104,7 +106,7 @@ impl Engine {
             // The stream will say so, too.
             return Err(Error::serialization_failure());
         }
-        let rest = found.more.map(|last| Bytes::from([&last[..], &[0]].concat()));
+        let rest = found.more.as_deref().map(successor);
         Ok((found.entries, rest, version))
     }
 
@@ -129,7 +131,7 @@ impl Engine {
             let read = Read::Range { range: part.clone(), limit: Some(PAGE_ROWS), reverse: false };
             let held = txn.read(vec![HomeRead { home: here, read }], ReadLimits::default()).await?;
             let held = held.into_iter().next().unwrap_or_default();
-            let from = held.more.as_ref().map(|last| Bytes::from([&last[..], &[0]].concat()));
+            let from = held.more.as_deref().map(successor);
             let mut held: BTreeMap<Key, Bytes> = held.entries.into_iter().map(|e| (e.key, e.value)).collect();
             let beyond = from.as_ref().map(|from| page.split_off(from)).unwrap_or_default();
             let mut rows: Vec<CopiedRow> = vec![];

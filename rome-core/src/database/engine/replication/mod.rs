@@ -2,13 +2,13 @@
 //!
 //! The home of a global table tells every change in one stream for all of its global tables. At each other site the first home keeps a copy: the same
 //! keys with the same values, index entries included, and under [`replica_key`] what it is a copy of ([`Replica`]): up to which event of which
-//! epoch, and from which event on each table is whole. Applying an event and moving that cursor is one commit, so that each event is applied exactly once, by
+//! epoch, and from which event on each table is whole, with which of its indexes. Applying an event and moving that cursor is one commit, so that each event is applied exactly once, by
 //! whoever does it, and a copy always shows whole transactions.
 //!
 //! | file | what |
 //! |---|---|
 //! | `apply` | events into the copy |
-//! | `copy` | the rows that were there before: a table that is new here, or whose events were missed |
+//! | `copy` | the rows that were there before |
 //! | `choose` | which tables a statement reads from the copy, and how stale that is |
 //!
 //! Every client of a site looks after the copies there. One applies events and the others see that it does: whoever finds twice that the copy is behind and
@@ -28,13 +28,15 @@ use super::Engine;
 use crate::catalog::keys::{replica_key, replicated_key, replicated_stream, topology_key, whole_space};
 use crate::catalog::{Placement, Table};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Entry, Epoch, Guard, Read, ReadLimits, StoreError, Version, WatchEvent};
+use crate::store::{
+    Entry, Epoch, Guard, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest, Store, StoreError, Version, WatchEvent,
+};
 use crate::topology::HomeNo;
 use crate::txn::{HomeRead, Mode, Txn};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -52,10 +54,19 @@ pub(super) struct Replica {
     epoch: Epoch,
     /// The version there of the last event that was applied.
     cursor: Version,
-    /// Tables by the space of their rows, each with the version from which on its copy is whole.
-    tables: BTreeMap<u32, Version>,
+    /// Tables by the space of their rows.
+    tables: BTreeMap<u32, Copied>,
     /// Who is copying tables now: a random number.
     copier: Option<u64>,
+}
+
+/// A table of which there is a copy.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Copied {
+    /// From which version on it is whole.
+    from: Version,
+    /// The spaces of the indexes that it has: one made since must be copied, too.
+    indexes: BTreeSet<u32>,
 }
 
 impl Replica {
@@ -63,21 +74,43 @@ impl Replica {
         Self { epoch, cursor, tables: BTreeMap::new(), copier: None }
     }
 
-    /// Up to where it is a copy.
-    pub(super) fn position(&self) -> (Epoch, Version) {
-        (self.epoch, self.cursor)
+    fn copied(&self, table: &Table) -> Option<&Copied> {
+        let copied = self.tables.get(&table.row_space())?;
+        table.indexes.iter().all(|index| copied.indexes.contains(&index.space)).then_some(copied)
+    }
+
+    /// Whether a table was copied as it is described now; its copy becomes whole with the events.
+    fn covers(&self, table: &Table) -> bool {
+        self.copied(table).is_some()
     }
 
     /// Whether the copy of a table is whole.
     pub(super) fn has(&self, table: &Table) -> bool {
-        self.tables.get(&table.row_space()).is_some_and(|from| *from <= self.cursor)
+        self.copied(table).is_some_and(|copied| copied.from <= self.cursor)
+    }
+
+    /// Guards at the home of these tables, and the epoch in which they say that nothing was written there since what the copy has.
+    pub(super) fn nothing_since<'t>(&self, tables: impl Iterator<Item = &'t Table>) -> (Vec<Guard>, Epoch) {
+        let unchanged = |table: &Table| Guard::Unchanged { range: whole_space(table.row_space()), since: self.cursor };
+        (tables.map(unchanged).collect(), self.epoch)
+    }
+
+    /// As a store keeps it, outside of any transaction.
+    pub(super) async fn look(store: &dyn Store, home: &HomeId, of: HomeNo) -> Result<Option<Self>> {
+        let request = ReadRequest { reads: vec![Read::Point(replica_key(of))], ..ReadRequest::default() };
+        match store.read(home, request).await? {
+            ReadOutcome::Answer(answer) => {
+                answer.results.first().and_then(|result| result.entries.first()).map(Self::of).transpose()
+            }
+            ReadOutcome::Conflict { .. } => Err(Error::internal("a read without guards had a conflict")),
+        }
     }
 
     /// As it is stored.
     ///
     /// # Errors
     /// XX001 where it is corrupt.
-    pub(super) fn of(entry: &Entry) -> Result<Self> {
+    fn of(entry: &Entry) -> Result<Self> {
         serde_json::from_slice(&entry.value)
             .map_err(|_| Error::new(SqlState::DATA_CORRUPTED, "what the store says of its copies is corrupt"))
     }
@@ -242,9 +275,8 @@ impl Engine {
     /// Asks a home whether anything was written to its global tables since the copy's cursor, and notes when it was asked.
     async fn probe(&self, of: HomeNo, replica: &Replica, tables: &[Arc<Table>]) -> Result<bool> {
         let asked = Instant::now();
-        let unchanged =
-            |table: &Arc<Table>| Guard::Unchanged { range: whole_space(table.row_space()), since: replica.cursor };
-        let whole = self.client.stands(of, tables.iter().map(unchanged).collect(), replica.epoch).await?;
+        let (guards, epoch) = replica.nothing_since(tables.iter().map(Arc::as_ref));
+        let whole = self.client.stands(of, guards, epoch).await?;
         if whole {
             self.freshness.note(of, replica.epoch, replica.cursor, asked);
         }
@@ -256,7 +288,7 @@ impl Engine {
         let mut txn = self.client.begin(Mode::ReadOnly);
         let Some(mut replica) = Replica::read(&mut txn, of).await? else { return Ok(Standing::Overtaken) };
         let tables = self.copied_from(of);
-        if tables.iter().any(|table| !replica.tables.contains_key(&table.row_space())) {
+        if tables.iter().any(|table| !replica.covers(table)) {
             match self.copy(of, &tables).await? {
                 Some(copied) => replica = copied,
                 None => return Ok(Standing::Overtaken),
@@ -276,7 +308,7 @@ impl Engine {
                 chunk = events.next() => chunk.unwrap_or_default(),
                 _ = ticks.tick() => {
                     self.probe(of, &replica, &tables).await?;
-                    if self.copied_from(of).iter().any(|table| !replica.tables.contains_key(&table.row_space())) {
+                    if self.copied_from(of).iter().any(|table| !replica.covers(table)) {
                         return Ok(Standing::Again);
                     }
                     continue;
