@@ -13,12 +13,12 @@ use rome_core::database::{
     ReadMode, RomeDatabase, RowChange, Sites, SurveyOptions, TransactionOptions, WatchItem,
 };
 use rome_core::store::{
-    Capabilities, Commit, CommitOutcome, CountingStore, HomeId, KeyRange, MemoryStore, Read, ReadOutcome, ReadRequest,
-    Store, StoreError, Version, WatchStream,
+    Capabilities, Commit, CommitOutcome, CountingStore, Epoch, HomeId, KeyRange, MemoryStore, Read, ReadOutcome,
+    ReadRequest, Store, StoreError, Version, WatchStream,
 };
 use rome_core::txn::Patience;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const NAMES: [&str; 3] = ["pisa", "rome", "turin"];
@@ -27,8 +27,11 @@ const SECONDS: Duration = Duration::from_secs(30);
 /// A site's store as the other sites reach it.
 #[derive(Debug)]
 struct Link {
+    memory: Arc<MemoryStore>,
     store: Arc<CountingStore>,
     cut: Arc<AtomicBool>,
+    /// So many ms pass before a read is answered.
+    slow: AtomicU64,
 }
 
 fn check(cut: &AtomicBool) -> Result<(), StoreError> {
@@ -52,6 +55,7 @@ impl Store for Link {
 
     async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
         self.check()?;
+        tokio::time::sleep(Duration::from_millis(self.slow.load(Ordering::Relaxed))).await;
         self.store.read(home, request).await
     }
 
@@ -69,13 +73,51 @@ impl Store for Link {
     }
 }
 
+/// A store that takes few guards and writes at once.
+#[derive(Debug)]
+struct Narrow {
+    store: Arc<CountingStore>,
+    capabilities: Capabilities,
+}
+
+impl Narrow {
+    fn new(store: &Arc<CountingStore>, most: usize) -> Self {
+        let capabilities = Capabilities { max_guards: most, max_writes: most, ..store.capabilities().clone() };
+        Self { store: Arc::clone(store), capabilities }
+    }
+}
+
+#[async_trait]
+impl Store for Narrow {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
+        self.store.read(home, request).await
+    }
+
+    async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        assert!(commit.writes.len().max(commit.guards.len()) <= self.capabilities.max_writes);
+        self.store.commit(home, commit).await
+    }
+
+    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
+        self.store.watch(home, stream, after).await
+    }
+}
+
 struct World {
     links: Vec<Arc<Link>>,
 }
 
 impl World {
     fn new() -> Self {
-        let link = || Link { store: Arc::new(CountingStore::new(Arc::new(MemoryStore::new()))), cut: Arc::default() };
+        let link = || {
+            let memory = Arc::new(MemoryStore::new());
+            let store = Arc::new(CountingStore::new(Arc::clone(&memory) as _));
+            Link { memory, store, cut: Arc::default(), slow: AtomicU64::new(0) }
+        };
         Self { links: NAMES.iter().map(|_| Arc::new(link())).collect() }
     }
 
@@ -85,9 +127,15 @@ impl World {
 
     /// A client that looks after the copies at its site so often, or never.
     async fn client_with(&self, local: &str, replicate_every: Option<Duration>) -> RomeDatabase {
+        let near: Arc<dyn Store> =
+            Arc::clone(&self.links[NAMES.iter().position(|name| *name == local).unwrap()].store) as _;
+        self.client_at(local, near, replicate_every).await
+    }
+
+    /// A client that reaches its own site in this way.
+    async fn client_at(&self, local: &str, near: Arc<dyn Store>, replicate_every: Option<Duration>) -> RomeDatabase {
         let stores = NAMES.iter().zip(&self.links).map(|(name, link)| {
-            let store: Arc<dyn Store> =
-                if *name == local { Arc::clone(&link.store) as _ } else { Arc::clone(link) as _ };
+            let store: Arc<dyn Store> = if *name == local { Arc::clone(&near) } else { Arc::clone(link) as _ };
             ((*name).to_owned(), store)
         });
         let patience = Patience {
@@ -98,6 +146,11 @@ impl World {
         };
         let options = Options { patience, ..Options::default() };
         RomeDatabase::open_sites(local, Arc::new(FixedSites::new(stores)), options).await.unwrap()
+    }
+
+    /// The store of a site begins an epoch, as after a failover.
+    fn begin_epoch(&self, site: usize, epoch: Epoch) {
+        self.links[site].memory.begin_epoch(&HomeId::new("main"), epoch);
     }
 
     fn cut(&self, site: usize, cut: bool) {
@@ -176,8 +229,12 @@ async fn copies_are_read_without_asking_another_site() {
     let reader = world.client_with("turin", Some(Duration::from_secs(3_600))).await;
     assert_eq!(until_copied(&reader, query).await.rows.len(), 2);
     drop((turin, pisa));
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let (at_home, here) = (world.asked(0), world.asked(2));
+    let mut here = 0;
+    while here != world.asked(2) {
+        here = world.asked(2);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let at_home = world.asked(0);
     for _ in 0..20 {
         let result = stale(&reader, query, SECONDS).await;
         assert!(result.report.staleness.unwrap() < SECONDS && result.report.missing_sites.is_empty());
@@ -185,6 +242,12 @@ async fn copies_are_read_without_asking_another_site() {
     }
     assert_eq!(world.asked(2) - here, 40, "the copy's cursor, then the rows");
     assert_eq!(world.asked(0) - at_home, 0, "its home is not asked");
+    let plan = stale(&reader, &format!("EXPLAIN {query}"), SECONDS).await;
+    let plan: Vec<String> = plan.rows.iter().map(|row| row.values()[0].to_string()).collect();
+    let plan = plan.join("\n");
+    for line in ["from the copy at turin", "wide-area round trips: 0", "Copies miss nothing older than"] {
+        assert!(plan.contains(line), "{plan}");
+    }
     // A strong read asks the home, and is current.
     let before = world.asked(0);
     let strong = reader.run(query.into_statement()).await.unwrap();
@@ -192,6 +255,153 @@ async fn copies_are_read_without_asking_another_site() {
     // What must be fresher than anybody knows is read at home.
     let fresh = stale(&reader, query, Duration::ZERO).await;
     assert_eq!((fresh.report.staleness, fresh.rows.len()), (None, 2));
+}
+
+/// However many clients a site has, one of them asks the home.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_clients_leave_the_home_alone() {
+    const EVERY: Duration = Duration::from_millis(20);
+    let world = World::new();
+    let pisa = world.client("pisa").await;
+    pisa.execute("CREATE TABLE flavor (id bigint PRIMARY KEY) WITH (placement = 'global')").await.unwrap();
+    pisa.execute("INSERT INTO flavor VALUES (1)").await.unwrap();
+    let mut clients = vec![];
+    for _ in 0..8 {
+        clients.push(world.client_with("turin", Some(EVERY)).await);
+    }
+    let query = "SELECT count(*) FROM flavor";
+    for client in &clients {
+        until_copied(client, query).await;
+    }
+    // Until all have seen that somebody does it.
+    tokio::time::sleep(EVERY * 10).await;
+    let (begun, before) = (tokio::time::Instant::now(), world.asked(0));
+    tokio::time::sleep(EVERY * 50).await;
+    let asked = world.asked(0) - before;
+    // One asks each time, and one at each of the other sites; a second one takes over where the first was held up.
+    let most = 3 * begun.elapsed().as_millis() / EVERY.as_millis();
+    assert!(asked > 0 && u128::from(asked) < most, "{asked} requests, {most} at most");
+    // And yet all know how stale the copy is.
+    for client in &clients {
+        let known = stale(client, query, SECONDS).await.report.staleness.unwrap();
+        assert!(known < begun.elapsed(), "{known:?}");
+    }
+}
+
+/// Clients of one site don't take the copying of a large table from each other for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_table_is_copied_by_one() {
+    let world = World::new();
+    let pisa = world.client("pisa").await;
+    pisa.execute("CREATE TABLE flavor (id bigint PRIMARY KEY) WITH (placement = 'global')").await.unwrap();
+    for thousand in 0..6 {
+        let rows: Vec<String> = (0..1_000).map(|id| format!("({})", thousand * 1_000 + id)).collect();
+        pisa.execute(format!("INSERT INTO flavor VALUES {}", rows.join(", "))).await.unwrap();
+    }
+    world.links[0].slow.store(50, Ordering::Relaxed);
+    let turin = world.client("turin").await;
+    let _others = [world.client("turin").await, world.client("turin").await];
+    until_copied(&turin, "SELECT count(*) FROM flavor").await;
+    world.copied(0, 2, &turin, "flavor").await;
+}
+
+/// A copy is whole although its home has gone on since, with other tables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_tables_keep_no_copy_from_being_whole() {
+    let world = World::new();
+    let (pisa, turin) = (world.client("pisa").await, world.client("turin").await);
+    pisa.execute("CREATE TABLE flavor (id bigint PRIMARY KEY) WITH (placement = 'global')").await.unwrap();
+    pisa.execute("CREATE TABLE host (id bigint PRIMARY KEY) WITH (placement = 'at(pisa)')").await.unwrap();
+    pisa.execute("INSERT INTO flavor VALUES (1)").await.unwrap();
+    until_copied(&turin, "SELECT count(*) FROM flavor").await;
+    for id in 0..10 {
+        pisa.execute(("INSERT INTO host VALUES ($1)", [id.into()])).await.unwrap();
+    }
+    pisa.execute("CREATE TABLE image (id bigint PRIMARY KEY) WITH (placement = 'global')").await.unwrap();
+    assert_eq!(until_copied(&turin, "SELECT count(*) FROM image").await.rows.len(), 1);
+}
+
+/// After a failover of their home copies go on, whoever looks after them and whatever they were doing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_go_on_in_another_epoch() {
+    let world = World::new();
+    let pisa = world.client("pisa").await;
+    pisa.execute("CREATE TABLE flavor (id bigint PRIMARY KEY) WITH (placement = 'global')").await.unwrap();
+    for thousand in 0..3 {
+        let rows: Vec<String> = (0..1_000).map(|id| format!("({})", thousand * 1_000 + id)).collect();
+        pisa.execute(format!("INSERT INTO flavor VALUES {}", rows.join(", "))).await.unwrap();
+    }
+    world.links[0].slow.store(20, Ordering::Relaxed);
+    let insert = async |id: i64| pisa.execute(("INSERT INTO flavor VALUES ($1)", [id.into()])).await.unwrap();
+    let query = "SELECT count(*) FROM flavor";
+    // While the table is copied for the first time.
+    let turin = world.client("turin").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.begin_epoch(0, 2);
+    insert(10_000).await;
+    until_copied(&turin, query).await;
+    world.copied(0, 2, &turin, "flavor").await;
+    // While somebody applies events.
+    world.begin_epoch(0, 3);
+    insert(10_001).await;
+    world.copied(0, 2, &turin, "flavor").await;
+    // While nobody does.
+    drop(turin);
+    world.begin_epoch(0, 4);
+    insert(10_002).await;
+    let turin = world.client("turin").await;
+    world.copied(0, 2, &turin, "flavor").await;
+    until_copied(&turin, query).await;
+}
+
+/// A transaction that is more than the store of a copy takes at once does not stop the copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_too_large_for_a_copy_does_not_stop_it() {
+    let world = World::new();
+    let pisa = world.client("pisa").await;
+    pisa.execute("CREATE TABLE flavor (id bigint PRIMARY KEY, cores bigint) WITH (placement = 'global')")
+        .await
+        .unwrap();
+    pisa.execute("CREATE INDEX by_cores ON flavor (cores)").await.unwrap();
+    let narrow = Arc::new(Narrow::new(&world.links[2].store, 60));
+    let turin = world.client_at("turin", narrow, Some(Duration::from_millis(20))).await;
+    let rows: Vec<String> = (0..300).map(|id| format!("({id}, 1)")).collect();
+    let query = "SELECT sum(cores)::bigint FROM flavor";
+    until_copied(&turin, query).await;
+    pisa.execute(format!("INSERT INTO flavor VALUES {}", rows.join(", "))).await.unwrap();
+    for _ in 0..3 {
+        pisa.execute("UPDATE flavor SET cores = cores + 1").await.unwrap();
+        pisa.execute("UPDATE flavor SET cores = cores + 1 WHERE id < 10").await.unwrap();
+    }
+    world.copied(0, 2, &turin, "flavor").await;
+    until_copied(&turin, query).await;
+}
+
+/// How stale a copy is remains known while its home is written to all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn staleness_is_known_amid_changes() {
+    let world = World::new();
+    let pisa = world.client("pisa").await;
+    pisa.execute("CREATE TABLE flavor (id bigint PRIMARY KEY, x bigint) WITH (placement = 'global')").await.unwrap();
+    pisa.execute("INSERT INTO flavor VALUES (1, 0)").await.unwrap();
+    let clients = [world.client("turin").await, world.client("turin").await];
+    for client in &clients {
+        until_copied(client, "SELECT x FROM flavor").await;
+    }
+    // Between any question and its answer there is a change.
+    world.links[0].slow.store(30, Ordering::Relaxed);
+    let writer = tokio::spawn(async move {
+        loop {
+            pisa.execute("UPDATE flavor SET x = x + 1").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for client in &clients {
+        let staleness = stale(client, "SELECT x FROM flavor", SECONDS).await.report.staleness.unwrap();
+        assert!(staleness < Duration::from_secs(2), "{staleness:?}");
+    }
+    writer.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,12 @@ use std::time::Duration;
 
 const NAMES: [&str; 3] = ["pisa", "rome", "turin"];
 
+/// Of clients that do nothing by themselves: a sweep would be counted, too.
+fn quiet() -> Options {
+    let patience = Patience { sweep_every: None, replicate_every: None, ..Patience::default() };
+    Options { patience, ..Options::default() }
+}
+
 /// Stores of three sites, and how often each is asked.
 struct World {
     stores: Vec<Arc<CountingStore>>,
@@ -36,10 +42,7 @@ impl World {
     }
 
     async fn client(&self, local: &str) -> RomeDatabase {
-        // A sweep would be counted, too.
-        let patience = Patience { sweep_every: None, replicate_every: None, ..Patience::default() };
-        let options = Options { patience, ..Options::default() };
-        RomeDatabase::open_sites(local, self.sites(&NAMES), options).await.unwrap()
+        RomeDatabase::open_sites(local, self.sites(&NAMES), quiet()).await.unwrap()
     }
 
     /// A client whose commits all take effect, while it never hears of those at one site; soon forgotten, it is a client that died.
@@ -447,7 +450,7 @@ async fn sharded(homes: u16) -> (World, RomeDatabase) {
     let world = World::new();
     let sites =
         FixedSites::new([("rome".to_owned(), Arc::clone(&world.stores[1]) as Arc<dyn Store>)]).with_homes(homes);
-    let db = RomeDatabase::open_sites("rome", Arc::new(sites), Options::default()).await.unwrap();
+    let db = RomeDatabase::open_sites("rome", Arc::new(sites), quiet()).await.unwrap();
     (world, db)
 }
 

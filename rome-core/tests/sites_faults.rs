@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use rome_core::SqlState;
-use rome_core::database::{FixedSites, Options, Queryable, RomeDatabase};
+use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase};
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, HomeId, MemoryStore, ReadOutcome, ReadRequest, Store, StoreError, Version,
     WatchStream,
@@ -21,6 +21,13 @@ struct Gated {
     inner: Arc<MemoryStore>,
     reads: watch::Receiver<bool>,
     commits: watch::Receiver<bool>,
+    capabilities: Capabilities,
+}
+
+impl Gated {
+    fn new(inner: &Arc<MemoryStore>, reads: watch::Receiver<bool>, commits: watch::Receiver<bool>) -> Self {
+        Self { inner: Arc::clone(inner), reads, commits, capabilities: inner.capabilities().clone() }
+    }
 }
 
 async fn pass(gate: &watch::Receiver<bool>) {
@@ -33,7 +40,7 @@ async fn pass(gate: &watch::Receiver<bool>) {
 #[async_trait]
 impl Store for Gated {
     fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
+        &self.capabilities
     }
 
     async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
@@ -80,7 +87,7 @@ async fn an_error_of_what_never_was_is_a_lost_race() {
         .unwrap();
     other.execute("INSERT INTO t VALUES ('pisa', 1), ('rome', 1)").await.unwrap();
     let (shut, reads) = gate();
-    let slow: Arc<dyn Store> = Arc::new(Gated { inner: pisa.clone(), reads, commits: gate().1 });
+    let slow: Arc<dyn Store> = Arc::new(Gated::new(&pisa, reads, gate().1));
     let db = open("rome", vec![("pisa", slow), ("rome", rome.clone())], options()).await;
     let divides = "SELECT 10 / sum(x)::bigint FROM t";
     assert_eq!(db.query_one::<i64, _>(divides).await.unwrap(), 5);
@@ -112,7 +119,7 @@ async fn a_site_half_added_stops_nobody() {
     first.execute("INSERT INTO t VALUES ('pisa'), ('rome')").await.unwrap();
     let works_on = open("rome", three.clone(), options()).await;
     let (shut, commits) = gate();
-    let deaf: Arc<dyn Store> = Arc::new(Gated { inner: stores[2].clone(), reads: gate().1, commits });
+    let deaf: Arc<dyn Store> = Arc::new(Gated::new(&stores[2], gate().1, commits));
     let dies = open("pisa", vec![("pisa", plain(0)), ("rome", plain(1)), ("turin", deaf)], options()).await;
     shut.send_replace(false);
     let added = tokio::spawn(async move { dies.add_site("turin").await });
@@ -128,13 +135,69 @@ async fn a_site_half_added_stops_nobody() {
     assert_eq!(works_on.query_one::<i64, _>("SELECT count(*) FROM t").await.unwrap(), 2);
 }
 
+/// A client that dies leaves word of an interval that it relied on. Whoever writes elsewhere in the table, at several sites, is held up until
+/// that client's transaction is ended, and ends it.
+#[tokio::test]
+async fn an_interval_of_a_dead_client_is_nobodys_for_long() {
+    let (pisa, rome) = (Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
+    let quiet = Options { patience: Patience { sweep_every: None, ..options().patience }, ..options() };
+    let db = open("rome", vec![("pisa", pisa.clone()), ("rome", rome.clone())], quiet.clone()).await;
+    let create = "CREATE TABLE t (site text, id bigint, x bigint NOT NULL, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')";
+    db.execute(create).await.unwrap();
+    db.execute("INSERT INTO t VALUES ('pisa', 1, 0), ('pisa', 15, 0), ('rome', 1, 0), ('rome', 2, 0)").await.unwrap();
+    let (shut, commits) = gate();
+    let deaf: Arc<dyn Store> = Arc::new(Gated::new(&rome, gate().1, commits));
+    let dies = open("pisa", vec![("pisa", pisa.clone()), ("rome", deaf)], quiet).await;
+    let between = "SELECT count(*) FROM t WHERE site = 'pisa' AND id BETWEEN 10 AND 20";
+    let txn = dies.begin().await.unwrap();
+    assert_eq!(txn.query_one::<i64, _>(between).await.unwrap(), 1);
+    txn.execute("UPDATE t SET x = 1 WHERE site = 'rome' AND id = 2").await.unwrap();
+    shut.send_replace(false);
+    let unanswered = tokio::time::timeout(Duration::from_millis(200), txn.commit()).await;
+    assert!(unanswered.is_err(), "{unanswered:?}");
+    let both = db.execute("UPDATE t SET x = 2 WHERE id = 1 AND site IN ('pisa', 'rome')");
+    assert_eq!(tokio::time::timeout(Duration::from_secs(20), both).await.unwrap().unwrap(), 2);
+    assert_eq!(db.query_one::<i64, _>("SELECT sum(x)::bigint FROM t").await.unwrap(), 4, "nobody had promised at rome");
+}
+
+/// A site that is cut off holds a mark of a transaction that nobody can end now. Whatever touches nothing of it goes on there, also what writes more
+/// than the store takes guards for.
+#[tokio::test]
+async fn marks_stop_no_large_transaction_elsewhere() {
+    let (pisa, rome) = (Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
+    let capabilities = Capabilities { max_guards: 100, ..pisa.capabilities().clone() };
+    let quiet = Options { patience: Patience { sweep_every: None, ..options().patience }, ..options() };
+    let narrow: Arc<dyn Store> = Arc::new(Gated { capabilities, ..Gated::new(&pisa, gate().1, gate().1) });
+    let ((shut, commits), (shut_reads, reads)) = (gate(), gate());
+    let deaf: Arc<dyn Store> = Arc::new(Gated::new(&rome, reads, commits));
+    let db = open("pisa", vec![("pisa", narrow), ("rome", deaf)], quiet).await;
+    let create = "CREATE TABLE t (site text, id bigint, x bigint NOT NULL, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')";
+    db.execute(create).await.unwrap();
+    db.execute("INSERT INTO t VALUES ('pisa', 1, 0), ('rome', 1, 0)").await.unwrap();
+    shut.send_replace(false);
+    let both = db.execute("UPDATE t SET x = 1 WHERE id = 1 AND site IN ('pisa', 'rome')");
+    assert!(tokio::time::timeout(Duration::from_millis(200), both).await.is_err());
+    shut_reads.send_replace(false);
+    let rows: Vec<String> = (2..90).map(|id| format!("('pisa', {id}, 0)")).collect();
+    let bulk = format!("INSERT INTO t VALUES {}", rows.join(", "));
+    let inserted = tokio::time::timeout(Duration::from_secs(20), db.execute(bulk)).await;
+    assert_eq!(inserted.expect("it waits for nobody").unwrap(), 88);
+    // What the mark is on waits.
+    let marked = db.execute("UPDATE t SET x = x + 1 WHERE site = 'pisa' AND id < 80");
+    let waits = tokio::time::timeout(Duration::from_millis(300), marked).await;
+    assert!(waits.is_err(), "{waits:?}");
+    shut.send_replace(true);
+    shut_reads.send_replace(true);
+    assert_eq!(db.execute("UPDATE t SET x = x + 1 WHERE site = 'pisa' AND id < 80").await.unwrap(), 79);
+}
+
 /// A statement whose time is over while its change is on its way has not failed: nobody knows.
 #[tokio::test]
 async fn a_statement_that_is_too_late_does_not_say_that_it_failed() {
     let inner = Arc::new(MemoryStore::new());
     let (shut, commits) = gate();
     let (shut_reads, reads) = gate();
-    let store: Arc<dyn Store> = Arc::new(Gated { inner, reads, commits });
+    let store: Arc<dyn Store> = Arc::new(Gated::new(&inner, reads, commits));
     let hasty = Options { statement_timeout: Some(Duration::from_millis(100)), ..Options::default() };
     let db = RomeDatabase::open(store, hasty).await.unwrap();
     db.execute("CREATE TABLE t (id bigint PRIMARY KEY)").await.unwrap();

@@ -3,6 +3,7 @@
 use super::ROUND_TRIP;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, Entry, Guard, HomeId, KeyRange, Read, ReadOutcome, ReadRequest, Store,
     StoreError, Version, WatchStream, Write,
@@ -51,12 +52,20 @@ pub struct State {
     pub far: Traffic,
     /// The other sites that were asked, by their numbers.
     pub asked: BTreeSet<usize>,
+    /// Events that others told unasked.
+    pub told: Traffic,
 }
 
 impl Meter {
     /// What has passed since this was asked last.
     pub fn take(&self) -> State {
         std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn told(&self, bytes: usize) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.told.requests += 1;
+        state.told.add(bytes);
     }
 
     fn note(&self, site: usize, is_near: bool, requests: u64, bytes: usize) {
@@ -121,7 +130,21 @@ impl Store for Counted {
     }
 
     async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
-        self.store.watch(home, stream, after).await
+        self.meter.note(self.site, self.is_near, 1, stream.len());
+        self.travel().await;
+        let events = self.store.watch(home, stream, after).await?;
+        let (is_near, meter) = (self.is_near, Arc::clone(&self.meter));
+        let arriving = events.then(move |event| {
+            let meter = Arc::clone(&meter);
+            async move {
+                if !is_near {
+                    tokio::time::sleep(ROUND_TRIP / 2).await;
+                    meter.told(event.as_ref().map_or(0, |event| event.payload.len() + size_of::<Version>()));
+                }
+                event
+            }
+        });
+        Ok(arriving.boxed())
     }
 }
 

@@ -7,9 +7,11 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`counted`] | stores that count and delay |
+//! | `global` | a global table and its copies |
 //! | [`world`] | sites with hosts and virtual machines on them, and what is asked of them |
 
 pub mod counted;
+mod global;
 pub mod world;
 
 use std::time::Duration;

@@ -41,11 +41,11 @@ pub struct Cost {
 
 /// So many sites, filled.
 pub struct World {
-    stores: Vec<Arc<MemoryStore>>,
+    pub(super) stores: Vec<Arc<MemoryStore>>,
     meter: Arc<Meter>,
-    db: RomeDatabase,
+    pub(super) db: RomeDatabase,
     ids: Vec<Uuid>,
-    costs: Vec<Cost>,
+    pub(super) costs: Vec<Cost>,
 }
 
 impl World {
@@ -165,11 +165,12 @@ impl World {
         )
         .await?;
         self.opening().await?;
+        self.global().await?;
         Ok(self.costs)
     }
 
     /// Costs of the dearest of these, after the first has gone before (or the only one, which then runs twice).
-    async fn statement(&mut self, operation: &'static str, texts: &[&str]) -> Result<()> {
+    pub(super) async fn statement(&mut self, operation: &'static str, texts: &[&str]) -> Result<()> {
         let (first, others) = match texts {
             [] => return Ok(()),
             [only] => (only, texts),
@@ -226,11 +227,11 @@ fn references(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
-fn name(site: usize) -> String {
+pub(super) fn name(site: usize) -> String {
     format!("site{site:03}")
 }
 
-async fn client(
+pub(super) async fn client(
     stores: &[Arc<MemoryStore>],
     local: usize,
     meter: &Arc<Meter>,
@@ -247,10 +248,10 @@ async fn client(
 }
 
 /// What ends a commit over several sites follows its answer.
-async fn quiet() {
+pub(super) async fn quiet() {
     tokio::time::sleep(10 * ROUND_TRIP).await;
 }
 
-fn trips(time: Duration) -> f64 {
+pub(super) fn trips(time: Duration) -> f64 {
     (time.as_secs_f64() / ROUND_TRIP.as_secs_f64()).round()
 }

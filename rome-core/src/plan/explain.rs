@@ -129,7 +129,7 @@ impl Trips {
 
     /// The round trips of a scan, and how many of them may leave the local site.
     fn visit(&mut self, scan: &Scan, store: StoreTraits<'_>) -> (u64, u64) {
-        let reach = Reach::of_scan(scan);
+        let reach = Reach::of_scan(scan, store);
         self.reach.add(&reach);
         let reads = scan_trips(scan, store);
         (reads, if reach.is_near(store) { 0 } else { reads })
@@ -339,7 +339,8 @@ fn scan_line(verb: &str, scan: &Scan, outer: &[String], store: StoreTraits<'_>) 
         line.push_str(" by its claim");
     }
     if store.topology.is_spread() {
-        let _ = write!(line, " at {}", Reach::of_scan(scan).text(store));
+        let copy = if store.copied.contains(&scan.table.id) { " from the copy" } else { "" };
+        let _ = write!(line, "{copy} at {}", Reach::of_scan(scan, store).text(store));
     }
     let _ = write!(line, "  rows~{:.0}", scan.estimated_rows);
     line

@@ -1,6 +1,6 @@
 //! Which homes a plan reaches, as far as it says before it runs, and how many of its round trips leave the local one.
 
-use crate::catalog::Table;
+use crate::catalog::{Table, TableId};
 use crate::exec::expr::{Expr, ExprKind};
 use crate::exec::node::{Change, Node, Scan};
 use crate::topology::{HomeNo, Topology};
@@ -16,6 +16,8 @@ pub struct StoreTraits<'t> {
     pub local: HomeNo,
     /// All sites.
     pub topology: &'t Topology,
+    /// Global tables that are read from the copy at the client's site.
+    pub copied: &'t BTreeSet<TableId>,
 }
 
 /// The value of a literal, cast or not.
@@ -39,9 +41,12 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    pub(super) fn of_scan(scan: &Scan) -> Self {
+    pub(super) fn of_scan(scan: &Scan, store: StoreTraits<'_>) -> Self {
         let mut reach = Self::default();
         match &scan.placed {
+            _ if store.copied.contains(&scan.table.id) => {
+                reach.homes.insert(store.local);
+            }
             None if scan.by_claim => {
                 // Where the claim is, and where it says.
                 let keys = scan.access.prefix.iter().map(Vec::len).fold(1, usize::saturating_mul);

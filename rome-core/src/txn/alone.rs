@@ -3,10 +3,11 @@
 use super::changes::Streams;
 use super::client::{Client, Link};
 use super::held::{KnownRanges, Met, guards_against_marks};
-use super::marks::write_mark;
+use super::marks::{TxnId, all_marks, write_mark};
 use super::part::Part;
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Commit, CommitOutcome, Entry, Guard, Key, KeyRange, Read, ReadLimits, Version, successor};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How often a commit is sent again because marks of other transactions were in its way.
@@ -35,10 +36,14 @@ pub(super) async fn commit_alone(client: &Client, part: &Part, streams: &Streams
     let present = part.guards.present();
     let mut careful = link.is_careful();
     let mut known = KnownRanges::new();
+    // All marks of the home as they were looked at, none of them in the way.
+    let mut all_known = (0, 0);
     for _ in 0..ATTEMPTS {
         let mut against = guards_against_marks(part.writes.all(), &present, careful, &known);
-        if careful && guards.len() + against.len() > limit {
-            against = guards_against_marks(part.writes.all(), &present, false, &known);
+        let in_detail = guards.len() + against.len() <= limit;
+        if careful && !in_detail {
+            let (since, count) = all_known;
+            against = vec![(Guard::Range { range: all_marks(), since, count }, Met::Any)];
         }
         let mut all = guards.clone();
         all.extend(against.iter().map(|(guard, _)| guard.clone()));
@@ -62,6 +67,13 @@ pub(super) async fn commit_alone(client: &Client, part: &Part, streams: &Streams
                     return Err(Error::serialization_failure());
                 }
             }
+            Some((_, Met::Any)) if careful && !in_detail => {
+                let marks = AllMarks::read(link).await?;
+                match marks.in_the_way(part, &present)? {
+                    Some(txn) => client.settle(link, txn).await?,
+                    None => all_known = (marks.since, marks.found.len() as u64),
+                }
+            }
             Some((_, Met::Any)) => {
                 link.met_marks();
                 careful = true;
@@ -82,6 +94,43 @@ pub(super) async fn commit_alone(client: &Client, part: &Part, streams: &Streams
         }
     }
     Err(Error::serialization_failure())
+}
+
+/// Every mark of a home but those on written keys.
+struct AllMarks {
+    found: BTreeMap<Key, Entry>,
+    /// Those that came later have a higher version.
+    since: Version,
+}
+
+impl AllMarks {
+    async fn read(link: &Link) -> Result<Self> {
+        let mut marks = Self { found: BTreeMap::new(), since: Version::MAX };
+        let mut range = all_marks();
+        loop {
+            let read = Read::Range { range: range.clone(), limit: None, reverse: false };
+            let answer = link.look(vec![read], ReadLimits::default()).await?;
+            marks.since = marks.since.min(answer.snapshot);
+            let result = answer.results.into_iter().next().unwrap_or_default();
+            marks.found.extend(result.entries.into_iter().map(|entry| (entry.key.clone(), entry)));
+            match result.more {
+                Some(last) => range.from = successor(&last),
+                None => return Ok(marks),
+            }
+        }
+    }
+
+    /// The transaction of one that is in the way of what a part writes, and of keys that it relies upon to be present.
+    fn in_the_way(&self, part: &Part, present: &[Key]) -> Result<Option<TxnId>> {
+        for (_, met) in guards_against_marks(part.writes.all(), present, true, &KnownRanges::new()) {
+            let KeyRange { from, to } = met.range();
+            let near: Vec<Entry> = self.found.range(from..to).map(|(_, mark)| mark.clone()).collect();
+            if let Some(txn) = met.in_the_way(&near, part.writes.all().map(|(key, _)| key))? {
+                return Ok(Some(txn));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Whether an expectation that failed holds after all, once the transactions have ended whose marks made it fail.

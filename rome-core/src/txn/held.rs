@@ -82,6 +82,16 @@ impl Met {
             }
         }
     }
+
+    /// The transaction of one of the marks that lie there, in the way or not.
+    pub(super) fn owner_of_any(&self, marks: &[Entry]) -> Result<Option<TxnId>> {
+        let Some(mark) = marks.first() else { return Ok(None) };
+        match self {
+            Self::Any => Ok(None),
+            Self::OnKey(..) => owner_of(&mark.key).map(Some),
+            Self::Near(_) => decode(&mark.value).map(|interval: Interval| Some(interval.txn)),
+        }
+    }
 }
 
 /// Something that must stay as a transaction has found it until it is decided.

@@ -309,7 +309,12 @@ impl Sent {
         // Another transaction's mark: when that one has ended, this one has a chance.
         let Some(met) = asked.against.get(guard - asked.expected.len()) else { return Ok(lost()) };
         let (marks, _) = entries(&asked.link, met.range()).await?;
-        if let Some(other) = met.in_the_way(&marks, asked.written.iter())? {
+        // The prepare was refused for any interval at all in its table: one that covers nothing of it has to go, too.
+        let other = match met.in_the_way(&marks, asked.written.iter())? {
+            Some(other) => Some(other),
+            None => met.owner_of_any(&marks)?,
+        };
+        if let Some(other) = other {
             self.client.settle(&asked.link, other).await?;
         }
         Ok(lost())

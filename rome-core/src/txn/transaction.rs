@@ -147,6 +147,11 @@ impl Txn {
         self.copied.extend(spaces.map(u32::to_be_bytes));
     }
 
+    /// Whether a global table is read from the local copy.
+    pub fn reads_copy_of(&self, table: &Table) -> bool {
+        self.copied.contains(&table.row_space().to_be_bytes())
+    }
+
     /// The round trips so far.
     pub fn round_trips(&self) -> RoundTrips {
         self.trips

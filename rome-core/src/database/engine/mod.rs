@@ -54,7 +54,7 @@ use replication::{Freshness, Replicator};
 use statement::{StatementCache, row_rules};
 pub use status::{Held, Prepared, SiteFound, SiteState, SiteStatus, Standing, Survey, SurveyOptions};
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use sweeper::Sweeper;
 use tokio::sync::Mutex;
@@ -108,6 +108,8 @@ impl Default for Options {
 #[derive(Clone, Debug)]
 pub struct RomeDatabase {
     engine: Arc<Engine>,
+    /// Not the engine's: its tasks hold the engine while they are at work, and end with the last handle.
+    _replicator: Option<Arc<Replicator>>,
 }
 
 impl RomeDatabase {
@@ -145,15 +147,12 @@ impl RomeDatabase {
             statements: StatementCache::default(),
             events: Events::default(),
             freshness: Freshness::default(),
-            replicator: OnceLock::new(),
             moving: SyncMutex::default(),
             _sweeper: sweeper,
         };
         let engine = Arc::new(engine);
-        if let Some(replicator) = engine.sites.as_ref().and_then(|_| Replicator::start(&engine)) {
-            let _ = engine.replicator.set(replicator);
-        }
-        Self { engine }
+        let replicator = engine.sites.as_ref().and_then(|_| Replicator::start(&engine)).map(Arc::new);
+        Self { engine, _replicator: replicator }
     }
 
     /// Waits until what this client's commits have left to do at other sites is done. A program that ends earlier leaves that to others, who find its
@@ -237,7 +236,6 @@ pub(super) struct Engine {
     statements: StatementCache,
     events: Events,
     freshness: Freshness,
-    replicator: OnceLock<Replicator>,
     /// The tables that this client moves, by the space of the copies: rows that it has passed.
     moving: SyncMutex<HashMap<u32, u64>>,
     _sweeper: Option<Sweeper>,

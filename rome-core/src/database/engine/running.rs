@@ -98,12 +98,22 @@ impl Engine {
         let capabilities = self.client.store().capabilities();
         let topology = Arc::clone(catalog.topology());
         let local = self.client.local();
-        let traits = StoreTraits { follow: capabilities.follow, local, topology: &topology };
+        let copied = statement.tables.iter().filter(|table| txn.reads_copy_of(table)).map(|table| table.id).collect();
+        let traits = StoreTraits { follow: capabilities.follow, local, topology: &topology, copied: &copied };
         let mut lines = match &statement.action {
             Action::Query { node, .. } => explain_query(node, traits),
             Action::Change(change) => explain_change(change, traits),
             _ => return Err(Error::unsupported("EXPLAIN of a statement that is no query or change")),
         };
+        let report = txn.report();
+        if !copied.is_empty() {
+            lines.push(match report.staleness {
+                Some(staleness) if !report.staleness_unknown => {
+                    format!("Copies miss nothing older than {staleness:.1?}")
+                }
+                _ => "Copies: how stale they are is not known".to_owned(),
+            });
+        }
         if analyze {
             let (before, started) = (txn.round_trips(), Instant::now());
             let result = Box::pin(self.run_in(statement, values, txn, catalog, autocommit, aftermath)).await?;

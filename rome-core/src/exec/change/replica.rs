@@ -3,13 +3,15 @@
 //! While a copy is being made, its rows are of different moments, and two of them may have the same unique key for a while. So an entry is removed only where it
 //! leads to the row that gives it up, and every row that is told has its entries looked at, whether it differs or not: the row that has the key in the
 //! end is told after the one that gave it up, and gets the entry back that the other had taken.
+//!
+//! Nothing that is read here is guarded: whoever writes a copy relies on its record, which every such write changes.
 
 use crate::catalog::{IndexState, Table};
 use crate::error::Result;
 use crate::exec::keys::{decode_table_row, index_entry};
-use crate::store::{Key, ReadLimits};
+use crate::store::{Key, Read, ReadLimits};
 use crate::topology::HomeNo;
-use crate::txn::{HomeRead, Txn};
+use crate::txn::Txn;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct CopiedRow {
     /// Its key.
     pub key: Key,
-    /// What the copy holds; the transaction has read it.
+    /// What the copy holds.
     pub held: Option<Bytes>,
     /// What it is at its home.
     pub new: Option<Bytes>,
@@ -38,8 +40,8 @@ pub async fn replicate_rows(txn: &mut Txn, table: &Table, home: HomeNo, rows: &[
         after.extend(now);
     }
     let keys: BTreeSet<&Key> = before.iter().map(|(entry, _)| entry).chain(after.keys()).collect();
-    let reads = keys.into_iter().map(|key| HomeRead::point(home, key.clone())).collect();
-    let found = txn.read(reads, ReadLimits::default()).await?;
+    let reads = keys.into_iter().map(|key| Read::Point(key.clone())).collect();
+    let found = txn.client().read(home, reads, ReadLimits::default()).await?;
     let held: BTreeMap<Key, Bytes> =
         found.into_iter().flat_map(|result| result.entries).map(|entry| (entry.key, entry.value)).collect();
     for (entry, row) in before {

@@ -5,7 +5,7 @@ use super::{Place, Surveyed};
 use crate::cli::output::{Align, Answer, bytes, count, error_line, error_value, milliseconds, several, table, time};
 use futures::future::join_all;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use rome::{Error, Result};
+use rome::{Error, Result, SqlState};
 use rome_core::database::{Held, Lag, Prepared, SiteFound, SiteState, SiteStatus, Standing};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -85,8 +85,9 @@ async fn content(surveyed: &Surveyed, site: &SiteStatus, fast: bool, bar: Progre
     let survey = &surveyed.survey;
     let (prepared, held, lag) = futures::join!(survey.prepared_at(&site.name), counted, survey.lag_at(&site.name));
     bar.finish_and_clear();
-    let failure = prepared.as_ref().err().or(held.as_ref().err()).cloned();
     // Without the home of a table nobody knows how far its copies are behind; that the home is away is said of it.
+    let of_lag = lag.as_ref().err().filter(|error| error.state() != SqlState::CONNECTION_FAILURE);
+    let failure = prepared.as_ref().err().or(held.as_ref().err()).or(of_lag).cloned();
     Content { prepared: prepared.ok(), held: held.ok().flatten(), lag: lag.ok().flatten(), failure }
 }
 

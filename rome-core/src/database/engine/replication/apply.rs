@@ -5,9 +5,9 @@ use crate::catalog::Table;
 use crate::database::engine::Engine;
 use crate::error::Result;
 use crate::exec::change::{CopiedRow, replicate_rows};
-use crate::store::{Key, ReadLimits, SPACE_LEN, WatchEvent};
+use crate::store::{Key, Read, ReadLimits, SPACE_LEN, WatchEvent};
 use crate::topology::HomeNo;
-use crate::txn::{HomeRead, Mode, Txn, decode_event};
+use crate::txn::{Mode, Txn, decode_event};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,12 +19,30 @@ impl Engine {
         let Some((last, others)) = events.split_last() else { return Ok(Some(replica.clone())) };
         match self.apply_together(of, replica, &tables, events).await {
             // More than the store commits at once, though each may fit.
-            Err(error) if error.state() == crate::SqlState::PROGRAM_LIMIT_EXCEEDED && !others.is_empty() => {
+            Err(error) if error.state() == crate::SqlState::PROGRAM_LIMIT_EXCEEDED => {
+                if others.is_empty() {
+                    return self.pass_over(of, replica, last).await;
+                }
                 let Some(before) = Box::pin(self.apply(of, replica, others)).await? else { return Ok(None) };
                 Box::pin(self.apply(of, &before, std::slice::from_ref(last))).await
             }
             applied => applied,
         }
+    }
+
+    /// Goes on behind an event that is more than this store commits at once: the tables that it speaks of are copied again.
+    async fn pass_over(&self, of: HomeNo, replica: &Replica, event: &WatchEvent) -> Result<Option<Replica>> {
+        let mut passed = Replica { cursor: event.version, ..replica.clone() };
+        for change in decode_event(&event.payload)? {
+            if let Some(space) = change.key.first_chunk() {
+                passed.tables.remove(&u32::from_be_bytes(*space));
+            }
+        }
+        tracing::info!(
+            home = of.0,
+            "a transaction is too large for the copy at this site: its tables are copied again"
+        );
+        Ok(self.replace(of, replica, &passed).await?.then_some(passed))
     }
 
     async fn apply_together(
@@ -76,8 +94,7 @@ async fn held<'k>(
     for table in tables {
         txn.use_table(table)?;
     }
-    let here = txn.client().local();
-    let reads: Vec<HomeRead> = keys.map(|key| HomeRead::point(here, key.clone())).collect();
-    let found = txn.read(reads, ReadLimits::default()).await?;
+    let reads = keys.map(|key| Read::Point(key.clone())).collect();
+    let found = txn.client().read(txn.client().local(), reads, ReadLimits::default()).await?;
     Ok(found.into_iter().flat_map(|result| result.entries).map(|entry| (entry.key, entry.value)).collect())
 }

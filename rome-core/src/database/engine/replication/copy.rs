@@ -5,7 +5,7 @@
 //! copy's cursor, which stays where it is, and applying an event says what a row is, whatever the copy holds. When the cursor has reached the version at which the
 //! last page was read, the copy is whole.
 
-use super::{Copied, Replica};
+use super::{Copied, Copier, Replica};
 use crate::catalog::Table;
 use crate::catalog::keys::whole_space;
 use crate::database::engine::Engine;
@@ -24,10 +24,9 @@ const PAGE_ROWS: usize = 400;
 impl Engine {
     /// Copies those of a home's tables that the copy does not have. `None` where somebody else does.
     pub(super) async fn copy(&self, of: HomeNo, tables: &[Arc<Table>]) -> Result<Option<Replica>> {
-        let me: u64 = rand::random();
         let mut txn = self.client.begin(Mode::SingleStatement);
         let Some(mut replica) = Replica::read(&mut txn, of).await? else { return Ok(None) };
-        replica.copier = Some(me);
+        replica.copier = Some(Copier { id: rand::random(), pages: 0 });
         replica.write(&mut txn, of)?;
         txn.commit().await?;
         for table in tables {
@@ -37,30 +36,25 @@ impl Engine {
             let Some(copied) = self.copy_table(of, &replica, table).await? else { return Ok(None) };
             replica = copied;
         }
-        let mut txn = self.client.begin(Mode::SingleStatement);
-        if Replica::read(&mut txn, of).await?.as_ref() != Some(&replica) {
-            return Ok(None);
-        }
+        let mut whole = Replica { copier: None, ..replica.clone() };
         // Tables that are gone, or have another home, are no longer of interest.
-        replica.tables.retain(|id, _| tables.iter().any(|table| table.row_space() == *id));
-        replica.copier = None;
-        replica.write(&mut txn, of)?;
-        txn.commit().await?;
-        Ok(Some(replica))
+        whole.tables.retain(|id, _| tables.iter().any(|table| table.row_space() == *id));
+        Ok(self.replace(of, &replica, &whole).await?.then_some(whole))
     }
 
     async fn copy_table(&self, of: HomeNo, replica: &Replica, table: &Arc<Table>) -> Result<Option<Replica>> {
+        let mut replica = replica.clone();
         let mut range = whole_space(table.row_space());
         let mut whole_from = replica.cursor;
         let mut rows = PAGE_ROWS;
         loop {
-            let (page, rest, version) = self.page(of, replica, table, &range, rows).await?;
+            let (page, rest, version) = self.page(of, &replica, table, &range, rows).await?;
             whole_from = whole_from.max(version);
             let mut part = range.clone();
             if let Some(rest) = &rest {
                 part.to = rest.clone();
             }
-            match self.write_page(of, replica, table, part, page).await {
+            match self.write_page(of, &mut replica, table, part, page).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 // Rows with many index entries: fewer at a time.
@@ -78,13 +72,7 @@ impl Engine {
         let mut copied = replica.clone();
         let indexes = table.indexes.iter().map(|index| index.space).collect();
         copied.tables.insert(table.row_space(), Copied { from: whole_from, indexes });
-        let mut txn = self.client.begin(Mode::SingleStatement);
-        if Replica::read(&mut txn, of).await?.as_ref() != Some(replica) {
-            return Ok(None);
-        }
-        copied.write(&mut txn, of)?;
-        txn.commit().await?;
-        Ok(Some(copied))
+        Ok(self.replace(of, &replica, &copied).await?.then_some(copied))
     }
 
     /// Some rows of a table at its home, where the next ones begin, and the version as of which that is true.
@@ -114,7 +102,7 @@ impl Engine {
     async fn write_page(
         &self,
         of: HomeNo,
-        replica: &Replica,
+        replica: &mut Replica,
         table: &Arc<Table>,
         part: KeyRange,
         page: Vec<Entry>,
@@ -124,12 +112,12 @@ impl Engine {
         let mut rest = Some(part);
         while let Some(part) = rest {
             let mut txn = self.client.begin(Mode::SingleStatement);
-            if Replica::read(&mut txn, of).await?.as_ref() != Some(replica) {
+            if Replica::read(&mut txn, of).await?.as_ref() != Some(&*replica) {
                 return Ok(false);
             }
             txn.use_table(table)?;
             let read = Read::Range { range: part.clone(), limit: Some(PAGE_ROWS), reverse: false };
-            let held = txn.read(vec![HomeRead { home: here, read }], ReadLimits::default()).await?;
+            let held = self.client.read(here, vec![read], ReadLimits::default()).await?;
             let held = held.into_iter().next().unwrap_or_default();
             let from = held.more.as_deref().map(successor);
             let mut held: BTreeMap<Key, Bytes> = held.entries.into_iter().map(|e| (e.key, e.value)).collect();
@@ -140,9 +128,12 @@ impl Engine {
             }
             rows.extend(held.into_iter().map(|(key, old)| CopiedRow { key, held: Some(old), new: None }));
             replicate_rows(&mut txn, table, here, &rows).await?;
-            // Also where nothing differs: the guards say that nobody else copies.
-            replica.write(&mut txn, of)?;
+            // Also where nothing differs: the guards say that nobody else copies, and the others see that somebody does.
+            let mut done = replica.clone();
+            done.copier = done.copier.map(|copier| Copier { pages: copier.pages + 1, ..copier });
+            done.write(&mut txn, of)?;
             txn.commit().await?;
+            *replica = done;
             page = beyond;
             rest = from.map(|from| KeyRange { from, to: part.to });
         }

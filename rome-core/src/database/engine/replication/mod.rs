@@ -11,12 +11,13 @@
 //! | `copy` | the rows that were there before |
 //! | `choose` | which tables a statement reads from the copy, and how stale that is |
 //!
-//! Every client of a site looks after the copies there. One applies events and the others see that it does: whoever finds twice that the copy is behind and
-//! has not moved takes over. It does no harm where two do: a commit that finds the cursor elsewhere than it took it is void.
+//! Every client of a site looks after the copies there, and only one of them talks to the home: it applies events, asks at intervals whether
+//! anything is missing, and writes down each time that nothing was ([`Beat`]). The others look at that record: whoever finds that it no longer moves
+//! takes over. It does no harm where two do: a commit that finds the record other than it took it is void.
 //!
 //! **How stale a copy is needs no clock of another machine.** A client asks the table's home whether anything was written there since the copy's
 //! cursor, and notes by its own clock when it asked: where nothing was, whoever reads the copy at that cursor or a later one misses nothing that was committed
-//! before that moment.
+//! before that moment. The other clients of the site know by the order of beats: see [`Freshness`].
 
 mod apply;
 mod choose;
@@ -24,6 +25,7 @@ mod copy;
 
 pub(super) use choose::Freshness;
 
+use self::choose::Fresh;
 use super::Engine;
 use crate::catalog::keys::{replica_key, replicated_key, replicated_stream, topology_key, whole_space};
 use crate::catalog::{Placement, Table};
@@ -40,12 +42,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 /// Events that are applied in one commit, at most.
 const EVENTS_AT_ONCE: usize = 64;
 /// The longest pause after an error.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Who applies events is taken for gone when the record has not moved for so many looks,
+const STILL: usize = 3;
+/// or so many while tables are copied: a page takes longer than a beat.
+const STILL_COPYING: usize = 20;
 
 /// What a home knows of its copies of another home's global tables. JSON.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -56,8 +62,27 @@ pub(super) struct Replica {
     cursor: Version,
     /// Tables by the space of their rows.
     tables: BTreeMap<u32, Copied>,
-    /// Who is copying tables now: a random number.
-    copier: Option<u64>,
+    /// Who is copying tables now.
+    copier: Option<Copier>,
+    /// The last word that nothing is missing.
+    beat: Beat,
+}
+
+/// Who is copying tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Copier {
+    /// A random number.
+    id: u64,
+    /// So many pages are done.
+    pages: u64,
+}
+
+/// Word that the home was asked, after the beat before this one was written, and had written nothing since the cursor.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct Beat {
+    number: u64,
+    /// The spaces of the rows of those tables that it was asked about.
+    tables: BTreeSet<u32>,
 }
 
 /// A table of which there is a copy.
@@ -71,7 +96,7 @@ struct Copied {
 
 impl Replica {
     fn at((epoch, cursor): (Epoch, Version)) -> Self {
-        Self { epoch, cursor, tables: BTreeMap::new(), copier: None }
+        Self { epoch, cursor, tables: BTreeMap::new(), copier: None, beat: Beat::default() }
     }
 
     fn copied(&self, table: &Table) -> Option<&Copied> {
@@ -87,6 +112,11 @@ impl Replica {
     /// Whether the copy of a table is whole.
     pub(super) fn has(&self, table: &Table) -> bool {
         self.copied(table).is_some_and(|copied| copied.from <= self.cursor)
+    }
+
+    /// With another beat.
+    fn beaten(&self, tables: &[Arc<Table>]) -> Self {
+        Self { beat: Beat { number: self.beat.number + 1, tables: spaces(tables) }, ..self.clone() }
     }
 
     /// Guards at the home of these tables, and the epoch in which they say that nothing was written there since what the copy has.
@@ -184,25 +214,26 @@ async fn look_after(engine: Weak<Engine>, every: Duration) {
 /// Looks after the copy of one home.
 async fn tend(engine: Weak<Engine>, of: HomeNo, every: Duration) {
     let mut leads = false;
-    let mut behind: Option<Replica> = None;
+    let (mut seen, mut still) = (None, 0);
     let mut pause = every;
     loop {
         let Some(engine) = engine.upgrade() else { return };
         let tended = if leads { engine.lead(of, every).await } else { engine.follow(of).await };
         match tended {
-            Ok(Standing::Whole) => {
-                behind = None;
+            Ok(Standing::At(replica)) => {
                 pause = every;
-            }
-            // Whoever should apply what is missing has had time to.
-            Ok(Standing::Behind(replica)) => {
-                leads = behind.as_ref() == Some(&replica) || replica.tables.is_empty();
-                behind = Some(replica);
-                if leads {
+                still = if seen.as_ref() == Some(&replica) { still + 1 } else { 0 };
+                let nobody_does = match replica.copier {
+                    Some(_) => still >= STILL_COPYING,
+                    None => still >= STILL || replica.tables.is_empty(),
+                };
+                seen = Some(replica);
+                if nobody_does {
+                    (leads, still) = (true, 0);
                     continue;
                 }
             }
-            Ok(Standing::Overtaken) => leads = false,
+            Ok(Standing::Overtaken) => (leads, still) = (false, 0),
             Ok(Standing::Again) => continue,
             Err(problem) => {
                 let problem = engine.caught_up(problem).await;
@@ -215,12 +246,16 @@ async fn tend(engine: Weak<Engine>, of: HomeNo, every: Duration) {
     }
 }
 
+/// When the home was asked while there was something that the copy did not have: so far the copy has to come.
+struct Ahead {
+    version: Version,
+    asked: Instant,
+}
+
 /// What became of looking after a copy.
 enum Standing {
-    /// Nothing is missing.
-    Whole,
-    /// Something is missing.
-    Behind(Replica),
+    /// As the record says.
+    At(Replica),
     /// Somebody else applies events.
     Overtaken,
     /// Something has changed: at once once more.
@@ -254,8 +289,9 @@ impl Engine {
         self.sources().remove(&of).unwrap_or_default()
     }
 
-    /// Sees whether the copy of a home's tables is complete.
+    /// Sees how the copy of a home's tables stands, as far as the record tells.
     async fn follow(&self, of: HomeNo) -> Result<Standing> {
+        let asked = Instant::now();
         let mut txn = self.client.begin(Mode::ReadOnly);
         let replica = Replica::read(&mut txn, of).await?;
         let Some(replica) = replica else {
@@ -267,28 +303,86 @@ impl Engine {
             }
             return Ok(Standing::Again);
         };
-        let tables = self.copied_from(of);
-        let whole = tables.iter().all(|table| replica.has(table)) && self.probe(of, &replica, &tables).await?;
-        Ok(if whole { Standing::Whole } else { Standing::Behind(replica) })
+        self.freshness.looked(of, &replica, asked);
+        // A client that has just come must not wait for beats. Whether the home answers says nothing of who applies events.
+        if self.freshness.is_wanted(of)
+            && let Err(problem) = self.probe(of, &replica, &self.copied_from(of)).await
+        {
+            tracing::debug!(home = of.0, %problem, "the home of global tables could not be asked");
+        }
+        Ok(Standing::At(replica))
     }
 
-    /// Asks a home whether anything was written to its global tables since the copy's cursor, and notes when it was asked.
+    /// Asks a home whether anything was written to its global tables since the copy's cursor; notes when it was asked.
     async fn probe(&self, of: HomeNo, replica: &Replica, tables: &[Arc<Table>]) -> Result<bool> {
         let asked = Instant::now();
         let (guards, epoch) = replica.nothing_since(tables.iter().map(Arc::as_ref));
         let whole = self.client.stands(of, guards, epoch).await?;
         if whole {
-            self.freshness.note(of, replica.epoch, replica.cursor, asked);
+            self.note(of, replica, tables, asked);
         }
         Ok(whole)
+    }
+
+    /// At `asked`, this copy missed nothing of these tables.
+    fn note(&self, of: HomeNo, replica: &Replica, tables: &[Arc<Table>], asked: Instant) {
+        let fresh = Fresh { epoch: replica.epoch, cursor: replica.cursor, tables: spaces(tables), asked };
+        self.freshness.note(of, fresh);
+    }
+
+    /// Asks the home, and writes down where nothing was missing; where something is, notes how far the home is. `None` where somebody else has moved
+    /// the copy.
+    async fn beat(
+        &self,
+        of: HomeNo,
+        replica: &Replica,
+        tables: &[Arc<Table>],
+        ahead: &mut Option<Ahead>,
+    ) -> Result<Option<Replica>> {
+        if !self.probe(of, replica, tables).await? {
+            if ahead.is_none() {
+                let asked = Instant::now();
+                let (epoch, version) = self.client.standing(of).await?;
+                *ahead = (epoch == replica.epoch).then_some(Ahead { version, asked });
+            }
+            return Ok(Some(replica.clone()));
+        }
+        *ahead = None;
+        let mut beaten = replica.beaten(tables);
+        // No page of a table was read before something was written that the cursor does not have.
+        for table in tables {
+            if let Some(copied) = beaten.tables.get_mut(&table.row_space()) {
+                copied.from = copied.from.min(replica.cursor);
+            }
+        }
+        Ok(self.replace(of, replica, &beaten).await?.then_some(beaten))
+    }
+
+    /// Changes the record; `false` where it is not as it was.
+    async fn replace(&self, of: HomeNo, replica: &Replica, becomes: &Replica) -> Result<bool> {
+        let mut txn = self.client.begin(Mode::SingleStatement);
+        if Replica::read(&mut txn, of).await?.as_ref() != Some(replica) {
+            return Ok(false);
+        }
+        becomes.write(&mut txn, of)?;
+        txn.commit().await?;
+        Ok(true)
     }
 
     /// Copies what is missing, then applies events as they come.
     async fn lead(&self, of: HomeNo, every: Duration) -> Result<Standing> {
         let mut txn = self.client.begin(Mode::ReadOnly);
         let Some(mut replica) = Replica::read(&mut txn, of).await? else { return Ok(Standing::Overtaken) };
-        let tables = self.copied_from(of);
-        if tables.iter().any(|table| !replica.covers(table)) {
+        if self.client.standing(of).await?.0 != replica.epoch {
+            return self.begin_anew(of, &replica).await;
+        }
+        let mut tables = self.copied_from(of);
+        if replica.tables.keys().any(|copied| tables.iter().all(|table| table.row_space() != *copied)) {
+            // Others know of tables that this client does not, and would miss events, or these tables are gone.
+            self.refresh_catalog().await?;
+            tables = self.copied_from(of);
+        }
+        if !covers_all(&replica, &tables) {
             match self.copy(of, &tables).await? {
                 Some(copied) => replica = copied,
                 None => return Ok(Standing::Overtaken),
@@ -299,20 +393,25 @@ impl Engine {
             Ok(events) => events.ready_chunks(EVENTS_AT_ONCE),
             Err(failure) => return self.missed(of, &replica, failure).await,
         };
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut next_beat, mut ahead) = (Instant::now(), None);
         loop {
+            let tables = self.copied_from(of);
+            // However many events come.
+            if Instant::now() >= next_beat {
+                next_beat = Instant::now() + every;
+                if !covers_all(&replica, &tables) {
+                    return Ok(Standing::Again);
+                }
+                match self.beat(of, &replica, &tables, &mut ahead).await? {
+                    Some(beaten) => replica = beaten,
+                    None => return Ok(Standing::Overtaken),
+                }
+            }
             let chunk = tokio::select! {
                 // In this order, so that the same seed is the same run.
                 biased;
                 chunk = events.next() => chunk.unwrap_or_default(),
-                _ = ticks.tick() => {
-                    self.probe(of, &replica, &tables).await?;
-                    if self.copied_from(of).iter().any(|table| !replica.covers(table)) {
-                        return Ok(Standing::Again);
-                    }
-                    continue;
-                }
+                () = sleep_until(next_beat) => continue,
             };
             let mut failure = None;
             let mut found: Vec<WatchEvent> = Vec::with_capacity(chunk.len());
@@ -331,24 +430,39 @@ impl Engine {
                 Some(applied) => replica = applied,
                 None => return Ok(Standing::Overtaken),
             }
+            if let Some(Ahead { asked, .. }) = ahead.take_if(|ahead| ahead.version <= replica.cursor) {
+                let beaten = replica.beaten(&tables);
+                if !self.replace(of, &replica, &beaten).await? {
+                    return Ok(Standing::Overtaken);
+                }
+                self.note(of, &beaten, &tables, asked);
+                replica = beaten;
+            }
             if let Some(failure) = failure {
                 return self.missed(of, &replica, failure).await;
             }
         }
     }
 
-    /// The stream has ended. Where events were missed, the copy begins anew from where the home stands now.
+    /// The stream has ended. Where events were missed, the copy begins anew.
     async fn missed(&self, of: HomeNo, replica: &Replica, failure: StoreError) -> Result<Standing> {
-        if !matches!(failure, StoreError::Compacted | StoreError::EpochChanged) {
-            return Err(failure.into());
+        match failure {
+            StoreError::Compacted | StoreError::EpochChanged => self.begin_anew(of, replica).await,
+            failure => Err(failure.into()),
         }
-        let anew = Replica::at(self.client.standing(of).await?);
-        let mut txn = self.client.begin(Mode::SingleStatement);
-        if Replica::read(&mut txn, of).await?.as_ref() != Some(replica) {
-            return Ok(Standing::Overtaken);
-        }
-        anew.write(&mut txn, of)?;
-        txn.commit().await?;
-        Ok(Standing::Again)
     }
+
+    /// Lets the copy begin anew from where the home stands now.
+    async fn begin_anew(&self, of: HomeNo, replica: &Replica) -> Result<Standing> {
+        let anew = Replica::at(self.client.standing(of).await?);
+        Ok(if self.replace(of, replica, &anew).await? { Standing::Again } else { Standing::Overtaken })
+    }
+}
+
+fn spaces(tables: &[Arc<Table>]) -> BTreeSet<u32> {
+    tables.iter().map(|table| table.row_space()).collect()
+}
+
+fn covers_all(replica: &Replica, tables: &[Arc<Table>]) -> bool {
+    tables.iter().all(|table| replica.covers(table))
 }
