@@ -710,6 +710,20 @@ async fn how_far_copies_are_behind_is_told() {
     let lag = survey.lag_at("turin").await.unwrap();
     assert!(matches!(lag, Some(Lag::CaughtUpAfter(_))), "{lag:?}");
     assert_eq!(survey.lag_at("pisa").await.unwrap(), None, "it is the home");
+    // Also while the home is written to without pause.
+    let writer = tokio::spawn({
+        let pisa = pisa.clone();
+        async move {
+            for id in 2_i64.. {
+                pisa.execute(("INSERT INTO flavor VALUES ($1)", [id.into()])).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    world.links[0].slow.store(5, Ordering::Relaxed);
+    let lag = survey.lag_at("turin").await.unwrap();
+    assert!(matches!(lag, Some(Lag::CaughtUpAfter(_))), "{lag:?}");
+    writer.abort();
     // Nobody looks after the copy at the third site.
     assert_eq!(survey.lag_at("rome").await.unwrap(), Some(Lag::Behind));
     world.cut(0, true);

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use rome_core::SqlState;
 use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase};
 use rome_core::store::{
-    Capabilities, Commit, CommitOutcome, HomeId, MemoryStore, ReadOutcome, ReadRequest, Store, StoreError, Version,
-    WatchStream,
+    Capabilities, Commit, CommitOutcome, HomeId, KeyRange, MemoryStore, Read, ReadOutcome, ReadRequest, Store,
+    StoreError, Version, WatchStream, Write,
 };
 use rome_core::txn::Patience;
 use std::sync::Arc;
@@ -158,6 +158,61 @@ async fn an_interval_of_a_dead_client_is_nobodys_for_long() {
     let both = db.execute("UPDATE t SET x = 2 WHERE id = 1 AND site IN ('pisa', 'rome')");
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), both).await.unwrap().unwrap(), 2);
     assert_eq!(db.query_one::<i64, _>("SELECT sum(x)::bigint FROM t").await.unwrap(), 4, "nobody had promised at rome");
+}
+
+/// A store that can't be reached when what was dropped is to be cleared away.
+#[derive(Debug)]
+struct Hoarder(Arc<MemoryStore>);
+
+#[async_trait]
+impl Store for Hoarder {
+    fn capabilities(&self) -> &Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
+        self.0.read(home, request).await
+    }
+
+    async fn commit(&self, home: &HomeId, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        let clears = commit.writes.iter().all(|write| matches!(write, Write::Delete(_)));
+        if clears && !commit.writes.is_empty() && commit.guards.is_empty() {
+            return Err(StoreError::Unavailable { address: "far away".into(), reason: "cut".into() });
+        }
+        self.0.commit(home, commit).await
+    }
+
+    async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
+        self.0.watch(home, stream, after).await
+    }
+}
+
+/// What has taken effect does not fail because of what follows it.
+#[tokio::test]
+async fn a_table_that_is_gone_was_dropped() {
+    let (pisa, rome) = (Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
+    let hoarder: Arc<dyn Store> = Arc::new(Hoarder(rome.clone()));
+    let db = open("pisa", vec![("pisa", pisa.clone()), ("rome", hoarder)], options()).await;
+    let create = "CREATE TABLE t (site text PRIMARY KEY) WITH (placement = 'by_site(site)')";
+    db.execute(create).await.unwrap();
+    db.execute("INSERT INTO t VALUES ('pisa'), ('rome')").await.unwrap();
+    let space = db.catalog().tables()[0].row_space();
+    let held = async || {
+        let range = KeyRange::prefix(&space.to_be_bytes());
+        let request =
+            ReadRequest { reads: vec![Read::Range { range, limit: None, reverse: false }], ..ReadRequest::default() };
+        let ReadOutcome::Answer(answer) = rome.read(&HomeId::new("main"), request).await.unwrap() else {
+            unreachable!("no guards")
+        };
+        answer.results[0].entries.len()
+    };
+    db.execute("DROP TABLE t").await.unwrap();
+    assert_eq!(held().await, 1);
+    // Who comes next clears it away.
+    let next = open("pisa", vec![("pisa", pisa), ("rome", rome.clone())], options()).await;
+    next.execute(create).await.unwrap();
+    next.execute("DROP TABLE t").await.unwrap();
+    assert_eq!(held().await, 0);
 }
 
 /// A site that is cut off holds a mark of a transaction that nobody can end now. Whatever touches nothing of it goes on there, also what writes more

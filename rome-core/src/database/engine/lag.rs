@@ -6,8 +6,8 @@
 use super::replication::Replica;
 use super::status::{Survey, in_time, tables_at};
 use crate::catalog::{Placement, Table};
-use crate::error::Result;
-use crate::store::{ReadOutcome, ReadRequest, StoreError};
+use crate::error::{Error, Result};
+use crate::store::{Epoch, ReadOutcome, ReadRequest, StoreError, Version};
 use crate::topology::HomeNo;
 use crate::txn::Place;
 use std::collections::BTreeMap;
@@ -46,11 +46,16 @@ impl Survey {
             return Ok(None);
         }
         let begun = Instant::now();
+        let mut asked = vec![];
+        for (source, tables) in sources.into_values() {
+            let standing = in_time(&source.site, self.options(), standing(&source)).await?;
+            asked.push((source, tables, standing));
+        }
         let mut first = true;
         loop {
             let mut whole = true;
-            for (place, tables) in sources.values() {
-                whole = whole && in_time(site, self.options(), is_whole(&here, place, tables)).await?;
+            for (source, tables, standing) in &asked {
+                whole = whole && self.has_all(&here, source, tables, *standing).await?;
             }
             let elapsed = begun.elapsed();
             match whole {
@@ -62,18 +67,40 @@ impl Survey {
             first = false;
         }
     }
+
+    /// Whether a copy has all that its home had when it was asked: it has come that far, or nothing was written there since what it has.
+    async fn has_all(
+        &self,
+        here: &Place,
+        source: &Place,
+        tables: &[Table],
+        standing: (Epoch, Version),
+    ) -> Result<bool> {
+        let look = async { Ok(Replica::look(here.store.as_ref(), &here.home, source.no).await?) };
+        let Some(replica) = in_time(&here.site, self.options(), look).await? else { return Ok(false) };
+        if !tables.iter().all(|table| replica.has(table)) {
+            return Ok(false);
+        }
+        if replica.reaches(standing) {
+            return Ok(true);
+        }
+        let (guards, epoch) = replica.nothing_since(tables.iter());
+        let request = ReadRequest { guards, epoch: Some(epoch), ..ReadRequest::default() };
+        let ask = async {
+            match source.store.read(&source.home, request).await {
+                Ok(outcome) => Ok(matches!(outcome, ReadOutcome::Answer(_))),
+                Err(StoreError::EpochChanged) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        };
+        in_time(&source.site, self.options(), ask).await
+    }
 }
 
-/// Whether nothing was written at the tables' home since what the copy has.
-async fn is_whole(here: &Place, source: &Place, tables: &[Table]) -> Result<bool> {
-    let Some(replica) = Replica::look(here.store.as_ref(), &here.home, source.no).await? else { return Ok(false) };
-    if !tables.iter().all(|table| replica.has(table)) {
-        return Ok(false);
-    }
-    let (guards, epoch) = replica.nothing_since(tables.iter());
-    match source.store.read(&source.home, ReadRequest { guards, epoch: Some(epoch), ..ReadRequest::default() }).await {
-        Ok(outcome) => Ok(matches!(outcome, ReadOutcome::Answer(_))),
-        Err(StoreError::EpochChanged) => Ok(false),
-        Err(error) => Err(error.into()),
+/// The epoch and version at which a home stands.
+async fn standing(home: &Place) -> Result<(Epoch, Version)> {
+    match home.store.read(&home.home, ReadRequest::default()).await? {
+        ReadOutcome::Answer(answer) => Ok((answer.epoch, answer.snapshot)),
+        ReadOutcome::Conflict { .. } => Err(Error::internal("a read without guards had a conflict")),
     }
 }

@@ -71,7 +71,10 @@ impl Engine {
         self.moving.lock().insert(pending.rows, 0);
         let error = match self.copy_all(pending).await {
             Ok(()) => match self.end_move(pending, true).await {
-                Ok(()) => return self.collect_garbage().await,
+                Ok(()) => {
+                    self.collect_garbage().await;
+                    return Ok(());
+                }
                 Err(error) => error,
             },
             Err(error) => error,
@@ -81,7 +84,7 @@ impl Engine {
             return Err(error.with_hint(hint));
         }
         self.end_move(pending, false).await?;
-        self.collect_garbage().await?;
+        self.collect_garbage().await;
         Err(error)
     }
 

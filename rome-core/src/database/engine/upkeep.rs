@@ -24,8 +24,11 @@ impl Engine {
     /// # Errors
     /// Where an index could not be filled, after it was taken away again.
     pub(super) async fn finish(&self, aftermath: Aftermath) -> Result<()> {
-        if aftermath.schema {
-            self.refresh_catalog().await?;
+        // The statement has taken effect, and must not say that it has not. What needs the catalog says so itself.
+        if aftermath.schema
+            && let Err(problem) = self.refresh_catalog().await
+        {
+            tracing::warn!(%problem, "the catalog could not be read again");
         }
         for pending in aftermath.pending {
             if let Err(error) = self.fill(&pending).await {
@@ -37,7 +40,7 @@ impl Engine {
             self.move_rows(&pending).await?;
         }
         if !aftermath.garbage.is_empty() {
-            self.collect_garbage().await?;
+            self.collect_garbage().await;
         }
         Ok(())
     }
@@ -87,7 +90,8 @@ impl Engine {
     /// Takes away an index that could not be filled.
     async fn give_up(&self, pending: &PendingIndex) -> Result<()> {
         self.change_index(pending, false).await?;
-        self.collect_garbage().await
+        self.collect_garbage().await;
+        Ok(())
     }
 
     /// Makes a write-only index public, or removes it.
@@ -145,12 +149,14 @@ impl Engine {
         if attempts.retry_after(Some(&error)).await { Ok(()) } else { Err(error) }
     }
 
-    /// Empties all spaces that are noted as dropped. Nothing refers to them any more, so no guard is needed, and doing it twice does no harm.
-    pub(super) async fn collect_garbage(&self) -> Result<()> {
+    /// Empties all spaces that are noted as dropped. Nothing refers to them any more, so no guard is needed, and doing it twice does no harm. What can't
+    /// be reached now is left to the next one.
+    pub(super) async fn collect_garbage(&self) {
         for home in self.catalog().topology().homes() {
-            self.collect_garbage_at(home).await?;
+            if let Err(problem) = self.collect_garbage_at(home).await {
+                tracing::warn!(home = home.0, %problem, "what was dropped is not cleared away yet");
+            }
         }
-        Ok(())
     }
 
     async fn collect_garbage_at(&self, home: HomeNo) -> Result<()> {

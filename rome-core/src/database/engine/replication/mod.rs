@@ -114,6 +114,11 @@ impl Replica {
         self.copied(table).is_some_and(|copied| copied.from <= self.cursor)
     }
 
+    /// Whether the copy has come so far.
+    pub(super) fn reaches(&self, (epoch, version): (Epoch, Version)) -> bool {
+        self.epoch == epoch && self.cursor >= version
+    }
+
     /// With another beat.
     fn beaten(&self, tables: &[Arc<Table>]) -> Self {
         Self { beat: Beat { number: self.beat.number + 1, tables: spaces(tables) }, ..self.clone() }
