@@ -8,7 +8,6 @@
 //! The whole takes about a quarter of an hour.
 
 use bench::wide::deployment::Deployment;
-use bench::wide::dialect::System;
 use bench::wide::operations::Bench;
 use bench::wide::settings::Settings;
 use bench::wide::{mix, tables};
@@ -32,11 +31,10 @@ async fn main() -> Result<()> {
 }
 
 async fn measure(settings: &Settings) -> Result<String> {
-    let systems = [System::Rome, System::Postgres, System::MariaDb];
     let mut text = String::new();
     if settings.operations {
         let mut points = vec![];
-        for system in systems {
+        for &system in &settings.systems {
             if let Some(deployment) = Deployment::start(system, settings).await? {
                 let bench = Bench::fill(deployment).await?;
                 points.extend(bench.measure(settings).await?);
@@ -47,7 +45,7 @@ async fn measure(settings: &Settings) -> Result<String> {
     }
     if settings.mix {
         let mut points = vec![];
-        for system in systems {
+        for &system in &settings.systems {
             if let Some(deployment) = Deployment::start(system, settings).await? {
                 points.extend(mix::measure(deployment, settings).await?);
             }

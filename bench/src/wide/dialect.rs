@@ -14,6 +14,9 @@ pub enum System {
 }
 
 impl System {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Rome, Self::Postgres, Self::MariaDb];
+
     /// The name in tables.
     #[must_use]
     pub fn name(self) -> &'static str {

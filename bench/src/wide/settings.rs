@@ -1,5 +1,6 @@
 //! What to measure, from the command line.
 
+use super::dialect::System;
 use crate::{Failure, Result};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 /// How to call the program.
 pub const USAGE: &str = "\
 usage: wide_area [--sites N] [--delays MS,MS,..] [--seconds S] [--runs N] [--clients N,N,..] [--warehouses N]
-                 [--only operations|mix] [--write FILE] [--quick]
+                 [--only operations|mix] [--systems NAME,NAME,..] [--write FILE] [--quick]
 
   --sites       sites, each with a Redis of its own: 3 to 16, 8 if not said
   --delays      round trips between sites in ms, the first is what others are compared with: 0,10,50,100
@@ -16,6 +17,7 @@ usage: wide_area [--sites N] [--delays MS,MS,..] [--seconds S] [--runs N] [--cli
   --clients     clients at each site for the mix: 1,4,8,16
   --warehouses  warehouses at each site for the mix: 8
   --only        one of the two parts
+  --systems     which: Rome,PostgreSQL,MariaDB
   --write       puts the tables into this file, below its line \"<!-- measured -->\"
   --quick       a few seconds of everything, to see that it works: the figures are worth nothing";
 
@@ -37,6 +39,8 @@ pub struct Settings {
     pub clients: Vec<usize>,
     /// Warehouses at each site, for the mix.
     pub warehouses: i64,
+    /// What to measure, in this order.
+    pub systems: Vec<System>,
     /// Whether to measure single operations.
     pub operations: bool,
     /// Whether to measure the mix.
@@ -54,6 +58,7 @@ impl Default for Settings {
             runs: 3,
             clients: vec![1, 4, 8, 16],
             warehouses: 8,
+            systems: System::ALL.to_vec(),
             operations: true,
             mix: true,
             write: None,
@@ -93,6 +98,13 @@ impl Settings {
                     settings.operations = value == "operations";
                     settings.mix = value == "mix";
                 }
+                "--systems" => {
+                    let named = |name: &str| System::ALL.into_iter().find(|system| system.name() == name);
+                    settings.systems = value
+                        .split(',')
+                        .map(|name| named(name).ok_or_else(|| refused(&argument)))
+                        .collect::<Result<_>>()?;
+                }
                 "--write" => settings.write = Some(value.into()),
                 _ => return Err(refused(&argument)),
             }
@@ -129,9 +141,17 @@ mod tests {
         assert_eq!((settings.sites, settings.time, settings.clients.len()), (4, Duration::from_millis(500), 2));
         assert_eq!(settings.delays, [Duration::ZERO, Duration::from_millis(50)]);
         assert!(settings.mix && !settings.operations && settings.write.is_some());
-        for wrong in
-            ["--sites 2", "--sites", "--delays ,", "--clients 0", "--only nothing", "--runs 0", "--seconds -1", "x"]
-        {
+        for wrong in [
+            "--sites 2",
+            "--sites",
+            "--delays ,",
+            "--clients 0",
+            "--only nothing",
+            "--runs 0",
+            "--seconds -1",
+            "--systems SQLite",
+            "x",
+        ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }
     }

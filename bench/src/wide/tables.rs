@@ -153,11 +153,14 @@ pub fn mix(points: &[mix::Point], settings: &Settings) -> String {
             .first()
             .filter(|base| **base != point.delay)
             .and_then(|base| Some(format!("{:.2}", point.per_second / rate(point.system, point.clients, *base)?)));
-        let ([local_50, local_99], [remote_50, remote_99]) = (point.local_ms, point.remote_ms);
+        // A point in which there was none of a kind has no time for it.
+        let ms = |ms: f64| if ms.is_nan() { "-".to_owned() } else { format!("{ms:.1}") };
+        let [local_50, local_99] = point.local_ms.map(ms);
+        let [remote_50, remote_99] = point.remote_ms.map(ms);
         let requests = if point.system == System::Rome { format!("{:.1}", point.far_requests) } else { String::new() };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {:.0} | {} | {local_50:.1} | {local_99:.1} | {remote_50:.1} | {remote_99:.1} | {:.2} | {requests} |",
+            "| {} | {} | {} | {:.0} | {} | {local_50} | {local_99} | {remote_50} | {remote_99} | {:.2} | {requests} |",
             point.system.name(),
             point.clients,
             point.delay.as_millis(),

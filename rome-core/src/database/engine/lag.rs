@@ -76,7 +76,7 @@ impl Survey {
         tables: &[Table],
         standing: (Epoch, Version),
     ) -> Result<bool> {
-        let look = async { Ok(Replica::look(here.store.as_ref(), &here.home, source.no).await?) };
+        let look = Replica::look(here.store.as_ref(), &here.home, source.no);
         let Some(replica) = in_time(&here.site, self.options(), look).await? else { return Ok(false) };
         if !tables.iter().all(|table| replica.has(table)) {
             return Ok(false);
