@@ -167,7 +167,14 @@ mod tests {
     fn the_error_names_all_three() {
         for url in [Some(None), None] {
             let error = source(url, false, false).0.unwrap_err();
-            for word in ["Redis", "ROME_TEST_REDIS_URL", "redis-server", "PATH", "Docker", ENGINE, "scripts/images"] {
+            for word in [
+                "Redis",
+                "ROME_TEST_REDIS_URL",
+                "redis-server is not on PATH",
+                "no Docker engine",
+                ENGINE,
+                "scripts/images",
+            ] {
                 assert!(error.contains(word), "{error}");
             }
         }
