@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+use crate::server::shared::Shared;
+use crate::server::source::Kind;
 use futures::future::BoxFuture;
 use rome_core::database::{Database, Features, Queryable};
 use rome_sql::SqlDatabase;
@@ -49,6 +51,8 @@ struct Opened {
     removal: Option<(SqlDatabase, String)>,
     /// The directory of a file.
     directory: Option<Directory>,
+    /// The server.
+    server: Option<Shared>,
 }
 
 impl Opened {
@@ -60,42 +64,41 @@ impl Opened {
                 let directory = Directory::new(&name);
                 Self::of_rome(&format!("embedded:{}/test.redb", directory.0.display()), Some(directory)).await
             }
-            BackEnd::Redis => {
-                Self::of_rome(&format!("{}?namespace={name}", server_url("ROME_TEST_REDIS_URL")), None).await
-            }
-            BackEnd::Etcd => {
-                Self::of_rome(&format!("{}?namespace={name}", server_url("ROME_TEST_ETCD_URL")), None).await
-            }
+            BackEnd::Redis => Self::on_server(Shared::new(Kind::Redis), &name).await,
+            BackEnd::Etcd => Self::on_server(Shared::new(Kind::Etcd), &name).await,
             BackEnd::Sqlite => {
                 let directory = Directory::new(&name);
                 let db = sql(&format!("sqlite:{}/test.db", directory.0.display())).await;
-                Self { db: Arc::new(db), removal: None, directory: Some(directory) }
+                Self { db: Arc::new(db), removal: None, directory: Some(directory), server: None }
             }
             BackEnd::MariaDb => {
-                let url = server_url("ROME_TEST_MARIADB_URL");
-                let admin = sql(&url).await;
+                let server = Shared::new(Kind::MariaDb);
+                let admin = sql(&server.url).await;
                 admin.execute(format!("CREATE DATABASE {name}")).await.unwrap();
-                let (server, _) = url.rsplit_once('/').expect("a URL with a database");
-                let db = sql(&format!("{server}/{name}")).await;
-                Self { db: Arc::new(db), removal: Some((admin, format!("DROP DATABASE {name}"))), directory: None }
+                let (base, _) = server.url.rsplit_once('/').expect("a URL with a database");
+                let db = sql(&format!("{base}/{name}")).await;
+                let removal = Some((admin, format!("DROP DATABASE {name}")));
+                Self { db: Arc::new(db), removal, directory: None, server: Some(server) }
             }
             BackEnd::Postgres => {
-                let url = server_url("ROME_TEST_POSTGRES_URL");
-                let admin = sql(&url).await;
+                let server = Shared::new(Kind::Postgres);
+                let admin = sql(&server.url).await;
                 admin.execute(format!("CREATE SCHEMA {name}")).await.unwrap();
-                let db = sql(&format!("{url}?options[search_path]={name}")).await;
-                Self {
-                    db: Arc::new(db),
-                    removal: Some((admin, format!("DROP SCHEMA {name} CASCADE"))),
-                    directory: None,
-                }
+                let db = sql(&format!("{}?options[search_path]={name}", server.url)).await;
+                let removal = Some((admin, format!("DROP SCHEMA {name} CASCADE")));
+                Self { db: Arc::new(db), removal, directory: None, server: Some(server) }
             }
         }
     }
 
     async fn of_rome(url: &str, directory: Option<Directory>) -> Self {
         let db = rome::connect(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
-        Self { db, removal: None, directory }
+        Self { db, removal: None, directory, server: None }
+    }
+
+    async fn on_server(server: Shared, namespace: &str) -> Self {
+        let opened = Self::of_rome(&format!("{}?namespace={namespace}", server.url), None).await;
+        Self { server: Some(server), ..opened }
     }
 
     async fn remove(self) {
@@ -105,17 +108,12 @@ impl Opened {
             admin.close().await;
         }
         drop(self.directory);
+        drop(self.server);
     }
 }
 
 async fn sql(url: &str) -> SqlDatabase {
     SqlDatabase::connect(url).await.unwrap_or_else(|error| panic!("{url}: {error}"))
-}
-
-pub(crate) fn server_url(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| {
-        panic!("{variable} is not set: run `./scripts/test`, or `scripts/servers run -- cargo test -p rome-tests`")
-    })
 }
 
 /// A directory that goes with its value, also when a case fails.

@@ -1,7 +1,8 @@
 //! Tests that need real servers: the portable suite, run on every back end that the `Database` trait has.
 //!
-//! Where servers are, environment variables tell; `scripts/servers run -- cargo test -p rome-tests` starts them and sets the variables. A test whose
-//! variable is missing fails and says so: a suite that skips in silence proves nothing.
+//! Servers are those that environment variables name (`scripts/servers run -- cargo test -p rome-tests` starts them and sets the variables), else
+//! are started from programs on PATH, else in containers where a Docker engine answers (`server/source.rs`). A test for which there is none of
+//! these fails and says so: a suite that skips in silence proves nothing.
 
 pub mod anomaly;
 pub mod audit;

@@ -2,7 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use crate::back_end::server_url;
+use crate::server::shared::Shared;
+use crate::server::source::Kind;
 use rome_core::database::{Options, RomeDatabase};
 use rome_core::store::Store;
 use std::sync::Arc;
@@ -16,9 +17,9 @@ pub enum Engine {
     Memory,
     /// One file
     Embedded,
-    /// The Redis that `ROME_TEST_REDIS_URL` names
+    /// The Redis that tests share
     Redis,
-    /// The etcd that `ROME_TEST_ETCD_URL` names
+    /// The etcd that tests share
     Etcd,
 }
 
@@ -29,26 +30,33 @@ pub struct Place {
     pub url: String,
     /// Goes with the value.
     _directory: Option<TempDir>,
+    /// Stays as long as the value.
+    _server: Option<Shared>,
 }
 
 impl Place {
     /// An empty place.
     pub fn new(engine: Engine) -> Self {
         match engine {
-            Engine::Memory => Self { url: "memory:".to_owned(), _directory: None },
+            Engine::Memory => Self { url: "memory:".to_owned(), _directory: None, _server: None },
             Engine::Embedded => {
                 let directory = TempDir::new().expect("the temporary directory is writable");
                 let url = format!("embedded:{}", directory.path().join("test.rome").display());
-                Self { url, _directory: Some(directory) }
+                Self { url, _directory: Some(directory), _server: None }
             }
-            Engine::Redis => Self::on_server(&server_url("ROME_TEST_REDIS_URL")),
-            Engine::Etcd => Self::on_server(&server_url("ROME_TEST_ETCD_URL")),
+            Engine::Redis => Self::on_shared(Kind::Redis),
+            Engine::Etcd => Self::on_shared(Kind::Etcd),
         }
+    }
+
+    fn on_shared(kind: Kind) -> Self {
+        let server = Shared::new(kind);
+        Self { _server: Some(server.clone()), ..Self::on_server(&server.url) }
     }
 
     /// A namespace of its own on a server.
     pub fn on_server(url: &str) -> Self {
-        Self { url: format!("{url}?namespace=test-{}", Uuid::new_v4().simple()), _directory: None }
+        Self { url: format!("{url}?namespace=test-{}", Uuid::new_v4().simple()), _directory: None, _server: None }
     }
 
     /// Opens the store. Memory begins empty each time; a file can be open once at a time.

@@ -1,8 +1,17 @@
-//! Servers that belong to one test, so that it may kill them. They lie in a temporary directory, listen on a free port of the loopback
-//! interface, and go with the value.
+//! Servers for tests: [`Server`] is one that belongs to a test, so that it may kill it, [`shared`] has those that tests share; where they
+//! come from, [`source`] says. A test's own server lies in a temporary directory, listens on a free port of the loopback interface, and goes
+//! with the value; in a container it has the container's own files instead, and the port is published on this machine.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
+pub mod answer;
+pub mod container;
+pub mod shared;
+pub mod source;
+
+use answer::answers;
+use container::Container;
+use source::{Kind, Probes, Source, has_program};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,6 +31,16 @@ pub enum Program {
     Etcd,
 }
 
+impl Program {
+    /// What it is a program of.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Redis | Self::EvictingRedis => Kind::Redis,
+            Self::Etcd => Kind::Etcd,
+        }
+    }
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -29,16 +48,37 @@ pub struct Server {
     directory: TempDir,
     port: u16,
     peer_port: u16,
-    child: Child,
+    running: Running,
+}
+
+#[derive(Debug)]
+enum Running {
+    Process(Child),
+    Container(Container),
 }
 
 impl Server {
     /// Starts a server with an empty data directory.
     pub async fn start(program: Program) -> Self {
+        let kind = program.kind();
+        // None of a URL: what runs already is no test's to kill.
+        let probes = Probes { url: None, program: &|| has_program(kind), engine: &Container::engine };
+        let source = probes.source(kind).unwrap_or_else(|error| panic!("{error}"));
+        Self::start_from(program, &source).await
+    }
+
+    /// Starts one in a container, or by the program on PATH.
+    pub async fn start_from(program: Program, source: &Source) -> Self {
+        let kind = program.kind();
         let directory = TempDir::new().expect("the temporary directory is writable");
         let (port, peer_port) = free_ports();
-        let child = spawn(program, &directory, port, peer_port);
-        let mut server = Self { program, directory, port, peer_port, child };
+        let running = if *source == Source::Container {
+            let arguments = arguments(program, "0.0.0.0", "/data", port, peer_port);
+            Running::Container(Container::start(kind, arguments, port, port).unwrap_or_else(|error| panic!("{error}")))
+        } else {
+            Running::Process(spawn(program, &directory, port, peer_port))
+        };
+        let mut server = Self { program, directory, port, peer_port, running };
         server.wait().await;
         server
     }
@@ -46,27 +86,54 @@ impl Server {
     /// Where it is.
     pub fn url(&self) -> String {
         let scheme = if self.program == Program::Etcd { "etcd" } else { "redis" };
-        format!("{scheme}://127.0.0.1:{}", self.port)
+        format!("{scheme}://{}", self.address())
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> String {
+        match &self.running {
+            Running::Process(_) => format!("127.0.0.1:{}", self.port),
+            Running::Container(container) => format!("{}:{}", container.host(), self.port),
+        }
     }
 
     /// Kills it as a crash would: SIGKILL, to this process only.
     pub fn kill(&mut self) {
-        self.child.kill().expect("the server runs");
-        self.child.wait().expect("the server is a child of this process");
+        match &mut self.running {
+            Running::Process(child) => {
+                child.kill().expect("the server runs");
+                child.wait().expect("the server is a child of this process");
+            }
+            Running::Container(container) => container.kill().expect("the server runs"),
+        }
+    }
+
+    /// How it ended, where it has.
+    pub fn end(&mut self) -> Option<String> {
+        match &mut self.running {
+            Running::Process(child) => {
+                let status = child.try_wait().expect("the server is a child of this process");
+                status.map(|status| format!("{:?} ended with {status}", self.program))
+            }
+            Running::Container(container) => container.end(),
+        }
     }
 
     /// Starts it again with the same data on the same port.
     pub async fn restart(&mut self) {
-        self.child = spawn(self.program, &self.directory, self.port, self.peer_port);
+        match &mut self.running {
+            Running::Process(child) => *child = spawn(self.program, &self.directory, self.port, self.peer_port),
+            Running::Container(container) => container.restart().expect("the engine answers"),
+        }
         self.wait().await;
     }
 
-    /// Until it accepts connections.
+    /// Until it answers.
     async fn wait(&mut self) {
         let begun = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-            if let Some(status) = self.child.try_wait().expect("the server is a child of this process") {
-                panic!("{:?} ended with {status}", self.program);
+        while !answers(self.program.kind(), &self.address()) {
+            if let Some(end) = self.end() {
+                panic!("{end}");
             }
             assert!(begun.elapsed() < START, "{:?} did not start", self.program);
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -76,8 +143,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // A container goes by itself.
+        if let Running::Process(child) = &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -90,25 +160,52 @@ fn free_ports() -> (u16, u16) {
 }
 
 fn spawn(program: Program, directory: &TempDir, port: u16, peer_port: u16) -> Child {
-    let mut command = match program {
+    let data = directory.path().to_str().expect("temporary directories have readable names");
+    let mut command = Command::new(program.kind().program());
+    command.args(arguments(program, "127.0.0.1", data, port, peer_port));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap_or_else(|error| panic!("{program:?} does not start (scripts/servers install): {error}"))
+}
+
+/// What the program is told: to be as durable as in production.
+fn arguments(program: Program, listen: &str, directory: &str, port: u16, peer_port: u16) -> Vec<String> {
+    let port = port.to_string();
+    match program {
         Program::Redis | Program::EvictingRedis => {
-            let mut command = Command::new("redis-server");
-            command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--daemonize", "no"]);
-            command.args(["--appendonly", "yes", "--appendfsync", "always", "--dir"]).arg(directory.path());
             let policy = if program == Program::Redis { "noeviction" } else { "allkeys-lru" };
-            command.args(["--maxmemory", "100mb", "--maxmemory-policy", policy]);
-            command
+            [
+                ["--bind", listen],
+                ["--protected-mode", "no"],
+                ["--port", &port],
+                ["--save", ""],
+                ["--daemonize", "no"],
+                ["--appendonly", "yes"],
+                ["--appendfsync", "always"],
+                ["--dir", directory],
+                ["--maxmemory", "100mb"],
+                ["--maxmemory-policy", policy],
+            ]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
         }
         Program::Etcd => {
-            let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
-            let mut command = Command::new("etcd");
-            command.args(["--name", "test", "--log-level", "error", "--data-dir"]).arg(directory.path().join("data"));
-            command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
-            command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-            command.args(["--initial-cluster", &format!("test={peer}")]);
-            command
+            let peer = format!("http://127.0.0.1:{peer_port}");
+            [
+                ["--name", "test"],
+                ["--log-level", "error"],
+                ["--data-dir", &format!("{directory}/data")],
+                ["--listen-client-urls", &format!("http://{listen}:{port}")],
+                ["--advertise-client-urls", &format!("http://127.0.0.1:{port}")],
+                ["--listen-peer-urls", &peer],
+                ["--initial-advertise-peer-urls", &peer],
+                ["--initial-cluster", &format!("test={peer}")],
+            ]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
         }
-    };
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().unwrap_or_else(|error| panic!("{program:?} is not installed (scripts/servers install): {error}"))
+    }
 }

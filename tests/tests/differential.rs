@@ -11,6 +11,8 @@ use rome_sql::SqlDatabase;
 use rome_tests::audit::audit;
 use rome_tests::place::{Engine, Place};
 use rome_tests::random::{self, Random};
+use rome_tests::server::shared::Shared;
+use rome_tests::server::source::Kind;
 use std::fmt::Write as _;
 use uuid::Uuid;
 
@@ -37,17 +39,19 @@ struct Pair {
     postgres: SqlDatabase,
     schema: String,
     admin: SqlDatabase,
+    /// Goes with the value.
+    _server: Shared,
 }
 
 impl Pair {
     async fn new() -> Self {
-        let url = std::env::var("ROME_TEST_POSTGRES_URL")
-            .expect("ROME_TEST_POSTGRES_URL is not set: run `./scripts/test`, or `scripts/servers run -- cargo test`");
+        let server = Shared::new(Kind::Postgres);
+        let url = server.url.clone();
         let schema = format!("differential_{}", Uuid::new_v4().simple());
         let admin = SqlDatabase::connect(&url).await.unwrap();
         admin.execute(format!("CREATE SCHEMA {schema}")).await.unwrap();
         let postgres = SqlDatabase::connect(&format!("{url}?options[search_path]={schema}")).await.unwrap();
-        Self { rome: Place::new(Engine::Memory).database().await, postgres, schema, admin }
+        Self { rome: Place::new(Engine::Memory).database().await, postgres, schema, admin, _server: server }
     }
 
     async fn both(&self, sql: &str) -> (Result<Answer, Error>, Result<Answer, Error>) {
