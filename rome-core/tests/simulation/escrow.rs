@@ -4,12 +4,16 @@
 //! `seats` is spent together with rows, so that at any moment the rows are what was spent. `power` is spent alone, so that what was spent lies
 //! between what was acknowledged and that plus what is of unknown outcome. The budget of `power` changes, that of `seats` does not.
 
-use crate::network::{Network, Weather};
-use crate::world::Plan;
+use crate::counts::Ended;
+use crate::network::home;
+use crate::regressions::{ESCROW, Regression};
+use crate::run::{Plan, Run, Tasks, patience, site};
+use crate::scenario::Scenario;
+use async_trait::async_trait;
+use parking_lot::Mutex;
 use rand::Rng;
-use rome_core::catalog::keys::whole_space;
-use rome_core::database::{Database, DatabaseExt, Escrow, FixedSites, Options, Queryable, RomeDatabase, Transaction};
-use rome_core::store::{Commit, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, Store, Write};
+use rome_core::database::{Database, DatabaseExt, Escrow, Options, Queryable, RomeDatabase, Transaction};
+use rome_core::store::{Commit, Key, Store, Write};
 use rome_core::txn::Patience;
 use rome_core::{Result, SqlState};
 use std::collections::BTreeMap;
@@ -20,29 +24,6 @@ use tokio::time::sleep;
 
 const SEATS: i64 = 24;
 const POWER: i64 = 30;
-
-/// What a run came to.
-#[derive(Debug, Default)]
-pub struct Counts {
-    pub done: usize,
-    pub refused: usize,
-    pub unknown: usize,
-    /// Of those refused, because there was not enough anywhere.
-    pub exhausted: usize,
-    /// Spent at sites that were cut off.
-    pub alone: usize,
-}
-
-impl Counts {
-    pub fn add(&mut self, other: &Self) {
-        let Self { done, refused, unknown, exhausted, alone } = other;
-        self.done += done;
-        self.refused += refused;
-        self.unknown += unknown;
-        self.exhausted += exhausted;
-        self.alone += alone;
-    }
-}
 
 /// The least and the most that something has come to.
 #[derive(Default)]
@@ -68,160 +49,35 @@ impl Between {
     }
 }
 
-struct Theatre {
-    plan: Plan,
-    network: Arc<Network>,
-    counts: parking_lot::Mutex<Counts>,
+pub struct Theatre {
+    run: Arc<Run>,
     /// Of `power`.
     spent: Between,
     budget: Between,
     ids: AtomicI64,
-    clients: AtomicI64,
 }
 
 /// A client: its database and its counters.
-struct Client {
+pub struct Client {
     rome: RomeDatabase,
     db: Arc<dyn Database>,
     escrow: Escrow,
+    /// What it has begun to change.
+    under_way: Mutex<Option<(Of, i64)>>,
 }
 
-fn site(number: usize) -> String {
-    format!("site{number}")
+/// Of which figure of `power`.
+#[derive(Clone, Copy)]
+enum Of {
+    Spent,
+    Budget,
 }
 
 impl Theatre {
     async fn client(&self, at: usize, crashed: &Arc<AtomicBool>, sweep_every: Option<Duration>) -> Result<Client> {
-        let stores = (0..self.plan.sites).map(|to| (site(to), self.network.reach(at, to, Arc::clone(crashed))));
-        let patience = Patience {
-            recovery_after: Duration::from_millis(300),
-            sweep_every,
-            replicate_every: None,
-            ..Patience::default()
-        };
-        let number = self.clients.fetch_add(100, Ordering::Relaxed) as u64;
-        let seed = Some(self.plan.seed.wrapping_mul(1_000_003).wrapping_add(number));
-        let options = Options { patience, seed, max_attempts: 8, ..Options::default() };
-        let rome = RomeDatabase::open_sites(&site(at), Arc::new(FixedSites::new(stores)), options).await?;
+        let rome = self.run.open(at, crashed, Patience { sweep_every, ..patience() }).await?;
         let db: Arc<dyn Database> = Arc::new(rome.clone());
-        Ok(Client { escrow: Escrow::open(Arc::clone(&db)).await?, db, rome })
-    }
-
-    async fn found(&self) {
-        let stores = (0..self.plan.sites).map(|to| (site(to), self.network.reach(0, to, Arc::default())));
-        let options = Options { seed: Some(self.plan.seed), ..Options::default() };
-        let db = RomeDatabase::open_sites("site0", Arc::new(FixedSites::new(stores)), options).await;
-        let db: Arc<dyn Database> = Arc::new(db.expect("a calm network"));
-        let table = "CREATE TABLE sold (site text, id bigint, seats bigint NOT NULL, PRIMARY KEY (site, id)) \
-                     WITH (placement = 'by_site(site)')";
-        db.execute(table).await.expect("a calm network");
-        Escrow::install(&*db).await.expect("a calm network");
-        let escrow = Escrow::open(db).await.expect("a calm network");
-        escrow.create("seats", SEATS).await.expect("a calm network");
-        escrow.create_at("power", &[("site1", POWER)]).await.expect("a calm network");
-        self.budget.change(POWER, true);
-    }
-
-    async fn work(self: Arc<Self>, at: usize) {
-        let mut crashed = Arc::new(AtomicBool::new(false));
-        let mut client = None;
-        for _ in 0..self.plan.transactions {
-            let pause = self.network.random(|random| random.random_range(0..60));
-            sleep(Duration::from_millis(pause)).await;
-            let open = match client.take() {
-                Some(open) => open,
-                None => match self.client(at, &crashed, None).await {
-                    Ok(open) => open,
-                    Err(_) => continue,
-                },
-            };
-            let crash = self.plan.faults && self.network.random(|random| random.random_bool(0.05));
-            let after = self.network.random(|random| random.random_range(0..150));
-            if !crash {
-                self.change(&open).await;
-                client = Some(open);
-                continue;
-            }
-            let unknown = Unfinished { theatre: &self, change: parking_lot::Mutex::default() };
-            let done = tokio::select! {
-                biased;
-                () = self.change_noting(&open, &unknown) => true,
-                () = sleep(Duration::from_millis(after)) => false,
-            };
-            match done {
-                true => client = Some(open),
-                false => {
-                    crashed.store(true, Ordering::Relaxed);
-                    unknown.conclude();
-                    self.network.note(format_args!("a client at {at} crashes"));
-                    crashed = Arc::new(AtomicBool::new(false));
-                }
-            }
-        }
-    }
-
-    async fn change(&self, client: &Client) {
-        let unfinished = Unfinished { theatre: self, change: parking_lot::Mutex::default() };
-        self.change_noting(client, &unfinished).await;
-    }
-
-    /// One random change; notes in `unfinished` what is under way.
-    async fn change_noting(&self, client: &Client, unfinished: &Unfinished<'_>) {
-        let kind = self.network.random(|random| random.random_range(0..12));
-        let amount = self.network.random(|random| random.random_range(1..=4));
-        let escrow = &client.escrow;
-        let under_way = |of: Of, by: i64| *unfinished.change.lock() = Some((of, by));
-        let result = match kind {
-            0..3 => {
-                under_way(Of::Spent, amount);
-                escrow.spend("power", amount).await
-            }
-            3 => {
-                under_way(Of::Spent, -amount);
-                escrow.give_back("power", amount).await
-            }
-            4 => {
-                under_way(Of::Budget, amount);
-                escrow.grow("power", amount).await
-            }
-            5 => {
-                under_way(Of::Budget, -amount);
-                escrow.shrink("power", amount).await
-            }
-            6..10 => self.sell(client, amount).await,
-            10 => self.refund(client).await,
-            _ => self.audit(client).await,
-        };
-        self.note(client.escrow.site(), kind, unfinished, &result);
-    }
-
-    fn note(&self, at: &str, kind: u32, unfinished: &Unfinished<'_>, result: &Result<()>) {
-        let change = unfinished.change.lock().take();
-        let mut counts = self.counts.lock();
-        let what = match result {
-            Ok(()) => {
-                counts.done += 1;
-                "done".to_owned()
-            }
-            Err(error) if error.is_undetermined() => {
-                counts.unknown += 1;
-                "unknown".to_owned()
-            }
-            Err(error) => {
-                let usual = [SqlState::SERIALIZATION_FAILURE, SqlState::CONNECTION_FAILURE, SqlState::CHECK_VIOLATION];
-                assert!(usual.contains(&error.state()), "{kind}: {error}");
-                counts.refused += 1;
-                counts.exhausted += usize::from(error.state() == SqlState::CHECK_VIOLATION);
-                error.state().to_string()
-            }
-        };
-        drop(counts);
-        if let Some((of, by)) = change
-            && !result.as_ref().is_err_and(|error| !error.is_undetermined())
-        {
-            self.of(of).change(by, result.is_ok());
-        }
-        self.network.note(format_args!("at {at}: {kind} {what}"));
+        Ok(Client { escrow: Escrow::open(Arc::clone(&db)).await?, db, rome, under_way: Mutex::default() })
     }
 
     fn of(&self, of: Of) -> &Between {
@@ -249,7 +105,7 @@ impl Theatre {
 
     /// Removes a row of any site, and gives back what it was paid with here.
     async fn refund(&self, client: &Client) -> Result<()> {
-        let from = site(self.network.random(|random| random.random_range(0..self.plan.sites)));
+        let from = site(self.run.random(|random| random.random_range(0..self.run.plan.sites)));
         client
             .db
             .transaction(|tx: &dyn Transaction| {
@@ -280,71 +136,30 @@ impl Theatre {
     /// Homes begin other epochs now and then.
     async fn new_epochs(self: Arc<Self>) {
         for epoch in 1.. {
-            let pause = self.network.random(|random| random.random_range(300..2_000));
+            let pause = self.run.random(|random| random.random_range(300..2_000));
             sleep(Duration::from_millis(pause)).await;
-            let at = self.network.random(|random| random.random_range(0..self.plan.sites));
-            self.network.store(at).begin_epoch(&HomeId::new(&Options::default().home), epoch);
-            self.network.note(format_args!("another epoch at {at}"));
+            let at = self.run.random(|random| random.random_range(0..self.run.plan.sites));
+            self.run.network.store(at).begin_epoch(&home(), epoch);
+            self.run.network.note(format_args!("another epoch at {at}"));
         }
-    }
-
-    /// Once everything has arrived: it adds up; and a site that is cut off spends all that it holds.
-    async fn conclude(&self) {
-        let mut clients = vec![];
-        for at in 0..self.plan.sites {
-            clients.push(self.client(at, &Arc::default(), Some(Duration::from_secs(5))).await.expect("a calm network"));
-        }
-        // The latest message has arrived, and each site was swept.
-        sleep(Duration::from_secs(15)).await;
-        let Some(first) = clients.first() else { return };
-        for client in &clients {
-            for counter in ["seats", "power"] {
-                client.escrow.reconcile(counter).await.expect("a calm network");
-            }
-        }
-        self.audit(first).await.expect("a calm network");
-        let power = first.escrow.balance("power").await.expect("a calm network");
-        self.spent.check(power.spent, "spent");
-        self.budget.check(power.budget, "budget");
-        self.check_ledgers(first).await;
-        // Costly, and much the same each time.
-        if self.plan.seed.is_multiple_of(4) {
-            self.restore(&clients).await;
-            self.check_ledgers(first).await;
-        }
-        // Until no mark is left.
-        sleep(Duration::from_secs(5)).await;
-        let alone = clients.last().expect("sites");
-        let holds = alone.escrow.left_here("power").await.expect("a calm network");
-        for other in 0..self.plan.sites - 1 {
-            self.network.cut(self.plan.sites - 1, other, true);
-            self.network.cut(other, self.plan.sites - 1, true);
-        }
-        for _ in 0..holds {
-            alone.escrow.spend("power", 1).await.expect("it holds enough");
-        }
-        let dry = alone.escrow.spend("power", 1).await.expect_err("all that it holds is spent");
-        assert_eq!(dry.state(), SqlState::CONNECTION_FAILURE, "{dry}");
-        self.counts.lock().alone += holds as usize;
-        self.network.calm();
     }
 
     /// A site's home is restored from a backup, while the others have gone on and have taken from it and given to it. The seats that it sold meanwhile
     /// are unsold again; what it has sent away it has not.
     async fn restore(&self, clients: &[Client]) {
-        let at = self.network.random(|random| random.random_range(0..self.plan.sites));
+        let at = self.run.random(|random| random.random_range(0..self.run.plan.sites));
         let backup = self.rows(at).await;
         self.sell_some(clients).await;
         // What was sold has been finalised.
         sleep(Duration::from_secs(5)).await;
         let writes = self.rows(at).await.into_keys().map(Write::Delete).collect();
         let puts = backup.into_iter().map(|(key, value)| Write::Put(key, value)).collect();
-        let (store, home) = (self.network.store(at), HomeId::new(&Options::default().home));
+        let (store, home) = (self.run.network.store(at), home());
         for writes in [writes, puts] {
             store.commit(&home, Commit { writes, ..Commit::default() }).await.expect("memory");
         }
         store.begin_epoch(&home, 1_000_000);
-        self.network.note(format_args!("a backup at {at}"));
+        self.run.network.note(format_args!("a backup at {at}"));
         self.sell_some(clients).await;
         for client in clients {
             client.escrow.reconcile("power").await.expect("a calm network");
@@ -359,7 +174,7 @@ impl Theatre {
     async fn sell_some(&self, clients: &[Client]) {
         for client in clients {
             for _ in 0..2 {
-                let seats = self.network.random(|random| random.random_range(1..=4));
+                let seats = self.run.random(|random| random.random_range(1..=4));
                 match self.sell(client, seats).await {
                     Ok(()) => {}
                     Err(error) => assert_eq!(error.state(), SqlState::CHECK_VIOLATION, "{error}"),
@@ -372,16 +187,7 @@ impl Theatre {
     async fn rows(&self, at: usize) -> BTreeMap<Key, Key> {
         let client = self.client(at, &Arc::default(), None).await.expect("a calm network");
         let tables = client.rome.catalog().tables().iter().map(|table| table.id.0).collect::<Vec<_>>();
-        let read = |space: &u32| Read::Range { range: whole_space(*space), limit: None, reverse: false };
-        let limits = ReadLimits { entries: usize::MAX, bytes: usize::MAX };
-        let request = ReadRequest { reads: tables.iter().map(read).collect(), limits, ..ReadRequest::default() };
-        match self.network.store(at).read(&HomeId::new(&Options::default().home), request).await.expect("memory") {
-            ReadOutcome::Answer(answer) => {
-                let entries = answer.results.into_iter().flat_map(|result| result.entries);
-                entries.map(|entry| (entry.key, entry.value)).collect()
-            }
-            ReadOutcome::Conflict { .. } => unreachable!("no guards"),
-        }
+        self.run.network.entries(at, &tables).await.into_iter().collect()
     }
 
     /// Both ends of each ledger are the same, and what each site holds and has spent is what it was given.
@@ -403,60 +209,140 @@ impl Theatre {
     }
 }
 
-/// Of which figure of `power`.
-#[derive(Clone, Copy)]
-enum Of {
-    Spent,
-    Budget,
-}
+#[async_trait]
+impl Scenario for Theatre {
+    const NAME: &'static str = "escrowed counters";
+    const PAUSE: u64 = 60;
+    const USUAL: &'static [SqlState] = &[SqlState::CHECK_VIOLATION];
+    const HAPPENS: &'static [&'static str] = &["refused for want of it", "spent alone"];
+    const REGRESSIONS: &'static [Regression] = ESCROW;
 
-/// A change that is under way.
-struct Unfinished<'t> {
-    theatre: &'t Theatre,
-    change: parking_lot::Mutex<Option<(Of, i64)>>,
-}
+    type Client = Client;
+    type Step = u32;
 
-impl Unfinished<'_> {
-    /// Nobody will ever know what became of it.
-    fn conclude(&self) {
-        if let Some((of, by)) = self.change.lock().take() {
-            self.theatre.of(of).change(by, false);
+    fn plan(seed: u64) -> Plan {
+        let sites = if seed % 8 == 7 { 4 } else { 2 + (seed % 2) as usize };
+        Plan { sites, clients: sites, ..Plan::of(seed, 8) }
+    }
+
+    fn first_client(seed: u64) -> u64 {
+        seed.wrapping_mul(1_000_003).wrapping_add(100)
+    }
+
+    fn new(run: Arc<Run>) -> Self {
+        Self { run, spent: Between::default(), budget: Between::default(), ids: AtomicI64::new(1) }
+    }
+
+    fn run(&self) -> &Run {
+        &self.run
+    }
+
+    async fn found(&self) {
+        let options = Options { seed: Some(self.run.plan.seed), ..Options::default() };
+        let db = RomeDatabase::open_sites(&site(0), self.run.sites(0, &Arc::default()), options).await;
+        let db: Arc<dyn Database> = Arc::new(db.expect("a calm network"));
+        let table = "CREATE TABLE sold (site text, id bigint, seats bigint NOT NULL, PRIMARY KEY (site, id)) \
+                     WITH (placement = 'by_site(site)')";
+        db.execute(table).await.expect("a calm network");
+        Escrow::install(&*db).await.expect("a calm network");
+        let escrow = Escrow::open(db).await.expect("a calm network");
+        escrow.create("seats", SEATS).await.expect("a calm network");
+        escrow.create_at("power", &[("site1", POWER)]).await.expect("a calm network");
+        self.budget.change(POWER, true);
+    }
+
+    fn beside(self: &Arc<Self>, tasks: &mut Tasks) {
+        tasks.cut_sites();
+        tasks.fault(Arc::clone(self).new_epochs());
+    }
+
+    async fn open(&self, at: usize, crashed: &Arc<AtomicBool>) -> Result<Client> {
+        self.client(at, crashed, None).await
+    }
+
+    fn draw(&self) -> (u32, Option<Duration>) {
+        let (dies, after) = (self.run.fault(0.05), self.run.moment(150));
+        (self.run.random(|random| random.random_range(0..12)), dies.then_some(after))
+    }
+
+    async fn step(&self, client: &Client, _at: usize, kind: u32) -> Result<()> {
+        let amount = self.run.random(|random| random.random_range(1..=4));
+        let escrow = &client.escrow;
+        let under_way = |of: Of, by: i64| *client.under_way.lock() = Some((of, by));
+        match kind {
+            0..3 => {
+                under_way(Of::Spent, amount);
+                escrow.spend("power", amount).await
+            }
+            3 => {
+                under_way(Of::Spent, -amount);
+                escrow.give_back("power", amount).await
+            }
+            4 => {
+                under_way(Of::Budget, amount);
+                escrow.grow("power", amount).await
+            }
+            5 => {
+                under_way(Of::Budget, -amount);
+                escrow.shrink("power", amount).await
+            }
+            6..10 => self.sell(client, amount).await,
+            10 => self.refund(client).await,
+            _ => self.audit(client).await,
         }
     }
-}
 
-/// Runs a plan to its end and checks what must hold; returns its log, too.
-pub fn run(plan: Plan) -> (Counts, String) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    runtime.block_on(async {
-        let network = Network::new(plan.sites, plan.seed, Weather::FAIR);
-        let theatre = Arc::new(Theatre {
-            plan,
-            network: Arc::clone(&network),
-            counts: parking_lot::Mutex::default(),
-            spent: Between::default(),
-            budget: Between::default(),
-            ids: AtomicI64::new(1),
-            clients: AtomicI64::new(100),
-        });
-        theatre.found().await;
-        network.change(plan.weather);
-        let troubles = plan.faults.then(|| {
-            let cuts = crate::world::trouble(Arc::clone(&network), plan.sites, Arc::default());
-            (tokio::spawn(cuts), tokio::spawn(Arc::clone(&theatre).new_epochs()))
-        });
-        let workers: Vec<_> =
-            (0..plan.clients).map(|client| tokio::spawn(Arc::clone(&theatre).work(client % plan.sites))).collect();
-        for worker in workers {
-            worker.await.expect("a worker's checks hold");
+    fn ended(&self, client: &Client, ended: Option<Ended>) {
+        let refused = matches!(ended, Some(Ended::Refused(_)));
+        if let Some((of, by)) = client.under_way.lock().take()
+            && !refused
+        {
+            // Nobody will ever know what became of it where the client died.
+            self.of(of).change(by, ended == Some(Ended::Done));
         }
-        if let Some((cuts, epochs)) = troubles {
-            cuts.abort();
-            epochs.abort();
+        if ended == Some(Ended::Refused(SqlState::CHECK_VIOLATION)) {
+            self.run.count(|counts| counts.count("refused for want of it", 1));
         }
-        network.calm();
-        theatre.conclude().await;
-        (std::mem::take(&mut *theatre.counts.lock()), network.log())
-    })
+    }
+
+    /// Once everything has arrived: it adds up; and a site that is cut off spends all that it holds.
+    async fn conclude(&self) {
+        let mut clients = vec![];
+        for at in 0..self.run.plan.sites {
+            clients.push(self.client(at, &Arc::default(), Some(Duration::from_secs(5))).await.expect("a calm network"));
+        }
+        // The latest message has arrived, and each site was swept.
+        sleep(Duration::from_secs(15)).await;
+        let Some(first) = clients.first() else { return };
+        for client in &clients {
+            for counter in ["seats", "power"] {
+                client.escrow.reconcile(counter).await.expect("a calm network");
+            }
+        }
+        self.audit(first).await.expect("a calm network");
+        let power = first.escrow.balance("power").await.expect("a calm network");
+        self.spent.check(power.spent, "spent");
+        self.budget.check(power.budget, "budget");
+        self.check_ledgers(first).await;
+        // Costly, and much the same each time.
+        if self.run.plan.seed.is_multiple_of(4) {
+            self.restore(&clients).await;
+            self.check_ledgers(first).await;
+        }
+        // Until no mark is left.
+        sleep(Duration::from_secs(5)).await;
+        let alone = clients.last().expect("sites");
+        let holds = alone.escrow.left_here("power").await.expect("a calm network");
+        for other in 0..self.run.plan.sites - 1 {
+            self.run.network.cut(self.run.plan.sites - 1, other, true);
+            self.run.network.cut(other, self.run.plan.sites - 1, true);
+        }
+        for _ in 0..holds {
+            alone.escrow.spend("power", 1).await.expect("it holds enough");
+        }
+        let dry = alone.escrow.spend("power", 1).await.expect_err("all that it holds is spent");
+        assert_eq!(dry.state(), SqlState::CONNECTION_FAILURE, "{dry}");
+        self.run.count(|counts| counts.count("spent alone", holds as usize));
+        self.run.network.calm();
+    }
 }

@@ -10,9 +10,11 @@ use futures::{StreamExt, future};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rome_core::catalog::keys::whole_space;
+use rome_core::database::Options;
 use rome_core::store::{
-    Capabilities, Commit, CommitOutcome, HomeId, MemoryStore, ReadOutcome, ReadRequest, Store, StoreError, Version,
-    WatchStream,
+    Capabilities, Commit, CommitOutcome, HomeId, Key, MemoryStore, Read, ReadLimits, ReadOutcome, ReadRequest, Store,
+    StoreError, Version, WatchStream,
 };
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -42,6 +44,11 @@ impl Weather {
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// The name of the home in each site's store.
+pub fn home() -> HomeId {
+    HomeId::new(&Options::default().home)
+}
+
 /// Sites with a store each, and what connects them.
 pub struct Network {
     stores: Vec<Arc<MemoryStore>>,
@@ -59,10 +66,10 @@ struct State {
 }
 
 impl Network {
-    pub fn new(sites: usize, seed: u64, weather: Weather) -> Arc<Self> {
+    pub fn new(sites: usize, seed: u64) -> Arc<Self> {
         let state = State {
             random: StdRng::seed_from_u64(seed),
-            weather,
+            weather: Weather::FAIR,
             cut: vec![vec![false; sites]; sites],
             begun: Instant::now(),
             log: String::new(),
@@ -78,6 +85,20 @@ impl Network {
     /// A site's store itself.
     pub fn store(&self, site: usize) -> &Arc<MemoryStore> {
         &self.stores[site]
+    }
+
+    /// All that a site's store holds in some spaces at one moment, read without any network.
+    pub async fn entries(&self, site: usize, spaces: &[u32]) -> Vec<(Key, Bytes)> {
+        let read = |space: &u32| Read::Range { range: whole_space(*space), limit: None, reverse: false };
+        let limits = ReadLimits { entries: usize::MAX, bytes: usize::MAX };
+        let request = ReadRequest { reads: spaces.iter().map(read).collect(), limits, ..ReadRequest::default() };
+        match self.store(site).read(&home(), request).await.expect("memory") {
+            ReadOutcome::Answer(answer) => {
+                let entries = answer.results.into_iter().flat_map(|result| result.entries);
+                entries.map(|entry| (entry.key, entry.value)).collect()
+            }
+            ReadOutcome::Conflict { .. } => unreachable!("no guards"),
+        }
     }
 
     pub fn random<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {

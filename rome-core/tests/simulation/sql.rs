@@ -9,17 +9,18 @@
 //!
 //! Each of them may at any time be moved to another placement.
 
-use crate::network::{Network, Weather};
-use crate::world::Plan;
+use crate::regressions::{DATABASES, Regression};
+use crate::run::{Plan, Run, patience, site};
+use crate::scenario::Scenario;
+use async_trait::async_trait;
 use rand::Rng;
 use rome_core::catalog::Table;
-use rome_core::catalog::keys::whole_space;
-use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase, Transaction};
+use rome_core::database::{DatabaseExt, Queryable, RomeDatabase, Transaction};
 use rome_core::exec::claims::claims_of_row;
 use rome_core::exec::keys::{Located, decode_table_row, index_entry, row_key};
-use rome_core::store::{HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, Store};
+use rome_core::store::Key;
 use rome_core::topology::HomeNo;
-use rome_core::txn::{Client, Patience, Place, Sweep};
+use rome_core::txn::Sweep;
 use rome_core::{Error, Result, SqlState, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,157 +35,12 @@ const QUOTA: i64 = 30;
 /// The kind of change that moves a table.
 const MOVE: u32 = 10;
 
-/// What a run came to.
-#[derive(Debug, Default)]
-pub struct Counts {
-    pub done: usize,
-    pub refused: usize,
-    pub unknown: usize,
-    /// Tables that were moved, or were there already.
-    pub moved: usize,
-    /// Moves that nobody had ended at the end.
-    pub left: usize,
-}
-
-struct Cloud {
-    plan: Plan,
-    network: Arc<Network>,
-    counts: parking_lot::Mutex<Counts>,
+pub struct Cloud {
+    run: Arc<Run>,
     ids: AtomicI64,
-    clients: AtomicI64,
-}
-
-fn site(number: usize) -> String {
-    format!("site{number}")
 }
 
 impl Cloud {
-    async fn client(&self, at: usize, crashed: &Arc<AtomicBool>) -> Result<RomeDatabase> {
-        let stores = (0..self.plan.sites).map(|to| (site(to), self.network.reach(at, to, Arc::clone(crashed))));
-        let recovery_after = Duration::from_millis(300);
-        let patience = Patience { recovery_after, replicate_every: None, ..Patience::default() };
-        let number = self.clients.fetch_add(100, Ordering::Relaxed) as u64;
-        let seed = Some(self.plan.seed.wrapping_mul(1_000_003).wrapping_add(number));
-        let options = Options { patience, seed, max_attempts: 8, ..Options::default() };
-        RomeDatabase::open_sites(&site(at), Arc::new(FixedSites::new(stores)), options).await
-    }
-
-    async fn found(&self) {
-        let db = self.client(0, &Arc::new(AtomicBool::new(false))).await.expect("a calm network");
-        for statement in [
-            "CREATE TABLE host (site text, id bigint, name text NOT NULL, free bigint NOT NULL CHECK (free >= 0), \
-             PRIMARY KEY (site, id), UNIQUE (site, name)) WITH (placement = 'by_site(site)')",
-            "CREATE TABLE server (site text, id bigint, host bigint NOT NULL, cores bigint NOT NULL, PRIMARY KEY (site, id), \
-             FOREIGN KEY (site, host) REFERENCES host (site, id)) WITH (placement = 'by_site(site)')",
-            "CREATE INDEX server_cores ON server (cores)",
-            "CREATE TABLE quota (project bigint PRIMARY KEY, \"left\" bigint NOT NULL CHECK (\"left\" >= 0)) \
-             WITH (placement = 'at(site0)')",
-            "CREATE TABLE volume (id bigint PRIMARY KEY, site text, name text UNIQUE) WITH (placement = 'by_site(site)')",
-        ] {
-            db.execute(statement).await.expect("a calm network");
-        }
-        for at in 0..self.plan.sites {
-            for id in 0..HOSTS {
-                let insert = "INSERT INTO host VALUES ($1, $2, $3, $4)";
-                let values = [site(at).into(), id.into(), format!("h{id}").into(), CORES.into()];
-                db.execute((insert, values)).await.expect("a calm network");
-            }
-        }
-        db.execute(("INSERT INTO quota VALUES (1, $1)", [QUOTA.into()])).await.expect("a calm network");
-    }
-
-    async fn work(self: Arc<Self>, at: usize) {
-        let mut crashed = Arc::new(AtomicBool::new(false));
-        let mut db = None;
-        for _ in 0..self.plan.transactions {
-            let pause = self.network.random(|random| random.random_range(0..30));
-            sleep(Duration::from_millis(pause)).await;
-            let open = match db.take() {
-                Some(open) => open,
-                // Whoever sits down at a site that can't be reached comes again.
-                None => match self.client(at, &crashed).await {
-                    Ok(open) => open,
-                    Err(_) => continue,
-                },
-            };
-            let kind = self.network.random(|random| random.random_range(0..11));
-            // A move takes long: whoever dies of it dies anywhere in it.
-            let (often, longest) = if kind == MOVE { (0.5, 1_500) } else { (0.05, 150) };
-            let crash = self.plan.faults && self.network.random(|random| random.random_bool(often));
-            let after = self.network.random(|random| random.random_range(0..longest));
-            let doomed = self.change(&open, at, kind);
-            let result = if crash {
-                tokio::select! {
-                    biased;
-                    result = doomed => Some(result),
-                    () = sleep(Duration::from_millis(after)) => None,
-                }
-            } else {
-                Some(doomed.await)
-            };
-            let Some(result) = result else {
-                crashed.store(true, Ordering::Relaxed);
-                self.network.note(format_args!("a client at {at} crashes"));
-                crashed = Arc::new(AtomicBool::new(false));
-                continue;
-            };
-            self.note(at, kind, &result);
-            db = Some(open);
-        }
-    }
-
-    fn note(&self, at: usize, kind: u32, result: &Result<()>) {
-        let mut counts = self.counts.lock();
-        let what = match result {
-            Ok(()) => {
-                counts.done += 1;
-                "done".to_owned()
-            }
-            Err(error) if error.is_undetermined() => {
-                counts.unknown += 1;
-                "unknown".to_owned()
-            }
-            Err(error) => {
-                let usual = [
-                    SqlState::SERIALIZATION_FAILURE,
-                    SqlState::CONNECTION_FAILURE,
-                    SqlState::UNIQUE_VIOLATION,
-                    SqlState::FOREIGN_KEY_VIOLATION,
-                    SqlState::CHECK_VIOLATION,
-                    // Somebody else moves the table, or has given the move up.
-                    SqlState::OBJECT_IN_USE,
-                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                ];
-                assert!(usual.contains(&error.state()), "{error}");
-                counts.refused += 1;
-                error.state().to_string()
-            }
-        };
-        self.network.note(format_args!("at {at}: {kind} {what}"));
-    }
-
-    async fn change(&self, db: &RomeDatabase, at: usize, kind: u32) -> Result<()> {
-        let other = self.network.random(|random| random.random_range(0..self.plan.sites));
-        let cores = self.network.random(|random| random.random_range(1..=3));
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        match kind {
-            0 | 1 => self.boot(db, &site(at), id, cores).await,
-            2 => self.volume(db, &site(at), id).await,
-            3 => self.boot(db, &site(other), id, cores).await,
-            4 | 5 => self.delete(db, &site(other)).await,
-            6 => self.migrate(db, &site(at), &site(other)).await,
-            7 => {
-                let host = id % HOSTS;
-                let rename = "UPDATE host SET name = $3 WHERE site = $1 AND id = $2";
-                let name = format!("h{}", id % (HOSTS + 1));
-                db.execute((rename, [site(other).into(), host.into(), name.into()])).await.map(drop)
-            }
-            8 => self.volume(db, &site(other), id).await,
-            MOVE => self.move_table(db, &site(other)).await,
-            _ => self.audit(db).await,
-        }
-    }
-
     /// Takes room on the host with the most of it, and quota at the first site.
     async fn boot(&self, db: &RomeDatabase, site: &str, id: i64, cores: i64) -> Result<()> {
         let site = site.to_owned();
@@ -206,7 +62,7 @@ impl Cloud {
 
     /// Sends a table to another placement, or goes on with where it is going, or gives that up.
     async fn move_table(&self, db: &RomeDatabase, site: &str) -> Result<()> {
-        let (table, column) = self.network.random(|random| match random.random_range(0..4) {
+        let (table, column) = self.run.random(|random| match random.random_range(0..4) {
             0 => ("host", "name"),
             1 => ("server", "cores"),
             2 => ("volume", "id"),
@@ -216,11 +72,11 @@ impl Cloud {
         if table != "quota" {
             places.extend(["by_site(site)".to_owned(), "by_site(site)".to_owned()]);
         }
-        let place = self.network.random(|random| places.swap_remove(random.random_range(0..places.len())));
-        self.network.note(format_args!("{table} is to be {place}"));
+        let place = self.run.random(|random| places.swap_remove(random.random_range(0..places.len())));
+        self.run.network.note(format_args!("{table} is to be {place}"));
         let moved = db.execute(format!("ALTER TABLE {table} SET (placement = '{place}')").as_str()).await.map(drop);
         if moved.is_ok() {
-            self.counts.lock().moved += 1;
+            self.run.count(|counts| counts.count("tables moved", 1));
         }
         moved
     }
@@ -247,7 +103,7 @@ impl Cloud {
     /// Makes a volume, or moves, renames or removes one, all by keys that do not say where it is.
     async fn volume(&self, db: &RomeDatabase, site: &str, id: i64) -> Result<()> {
         let name = format!("v{}", id % 5);
-        let what = self.network.random(|random| random.random_range(0..6));
+        let what = self.run.random(|random| random.random_range(0..6));
         let changed = match what {
             0..2 => {
                 db.execute(("INSERT INTO volume VALUES ($1, $2, $3)", [(id % 7).into(), site.into(), name.into()]))
@@ -292,46 +148,13 @@ impl Cloud {
         let all = "SELECT h.site, h.id, h.free + coalesce((SELECT sum(s.cores)::bigint FROM server s WHERE s.site = h.site AND s.host = h.id), 0) \
                    FROM host h ORDER BY h.site, h.id";
         let hosts: Vec<(String, i64, i64)> = db.query_as(all).await?;
-        assert_eq!(hosts.len(), self.plan.sites * HOSTS as usize);
+        assert_eq!(hosts.len(), self.run.plan.sites * HOSTS as usize);
         assert!(hosts.iter().all(|(.., cores)| *cores == CORES), "{hosts:?}");
         let quota = "SELECT \"left\" + coalesce((SELECT sum(cores)::bigint FROM server), 0) FROM quota";
         assert_eq!(db.query_one::<i64, _>(quota).await?, QUOTA, "quota");
         let twice = "SELECT count(*) - count(DISTINCT id) + count(*) - count(DISTINCT name) FROM volume";
         assert_eq!(db.query_one::<i64, _>(twice).await?, 0, "two volumes have one key");
         Ok(())
-    }
-
-    /// Once everything has arrived and has been swept: in every home exactly the index entries that its rows have, and exactly their claims.
-    async fn conclude(&self) {
-        let db = self.client(0, &Arc::new(AtomicBool::new(false))).await.expect("a calm network");
-        sleep(Duration::from_secs(10)).await;
-        self.sweep().await;
-        for _ in 0..400 {
-            match self.audit(&db).await {
-                Ok(()) => break,
-                Err(error) => assert!(error.is_retryable(), "{error}"),
-            }
-        }
-        self.audit(&db).await.expect("a calm network");
-        self.check_stores(&db).await;
-        // What dead movers have left is gone on with, or given up.
-        for left in db.placement_moves().await.expect("a calm network") {
-            self.counts.lock().left += 1;
-            let goes_on = self.network.random(|random| random.random_bool(0.5));
-            let place = if goes_on { &left.to } else { &left.from };
-            let place = place.split_once(" at site ").map_or(place.as_str(), |(place, _)| place);
-            self.network.note(format_args!("{} ends its way {place}", left.table));
-            let alter = format!("ALTER TABLE {} SET (placement = '{place}')", left.table);
-            for _ in 0..100 {
-                match db.execute(alter.as_str()).await {
-                    Ok(_) => break,
-                    Err(error) => assert!(error.is_retryable(), "{error}"),
-                }
-            }
-        }
-        self.audit(&db).await.expect("a calm network");
-        sleep(Duration::from_secs(10)).await;
-        self.check_stores(&db).await;
     }
 
     /// In every home exactly the rows, index entries and claims that must be there; copies of tables on their way only of rows that there are.
@@ -349,10 +172,10 @@ impl Cloud {
 
     async fn check_table(&self, table: &Table) -> Vec<Vec<Value>> {
         let (mut rows, mut claimed, mut claims) = (vec![], BTreeMap::new(), BTreeMap::new());
-        for at in 0..self.plan.sites {
+        for at in 0..self.run.plan.sites {
             let home = HomeNo(at as u16);
             let mut expected: Vec<BTreeMap<Key, Key>> = vec![BTreeMap::new(); table.indexes.len()];
-            for (key, value) in self.space(at, table.row_space()).await {
+            for (key, value) in self.run.network.entries(at, &[table.row_space()]).await {
                 let row = decode_table_row(table, &value).expect("no mark is left where everybody has read");
                 assert_eq!(row_key(table, &row).expect("a key"), key);
                 claimed.extend(claims_of_row(table, &row).expect("claims"));
@@ -364,11 +187,12 @@ impl Cloud {
                 rows.push(row);
             }
             for (index, expected) in table.indexes.iter().zip(expected) {
-                let found: BTreeMap<Key, Key> = self.space(at, index.space).await.into_iter().collect();
+                let found: BTreeMap<Key, Key> =
+                    self.run.network.entries(at, &[index.space]).await.into_iter().collect();
                 assert_eq!(found, expected, "entries of {} at site {at}", index.name);
             }
             for space in table.indexes.iter().filter_map(|index| index.claims).chain(table.claims) {
-                let found = self.space(at, space).await.into_iter();
+                let found = self.run.network.entries(at, &[space]).await.into_iter();
                 claims.extend(found.map(|(key, value)| (Located { home, key }, value)));
             }
         }
@@ -383,67 +207,136 @@ impl Cloud {
 
     /// Ends what crashed clients have left.
     async fn sweep(&self) {
-        let place = |to: usize| Place {
-            no: HomeNo(to as u16),
-            site: site(to).into(),
-            store: self.network.reach(0, to, Arc::new(AtomicBool::new(false))),
-            home: HomeId::new(&Options::default().home),
-        };
-        let patience = Patience { recovery_after: Duration::from_millis(300), ..Patience::default() };
-        let others = (1..self.plan.sites).map(place).collect();
-        let client = Client::of_homes(place(0), others, None, u128::from(self.plan.seed) << 32, patience);
+        let incarnation = u128::from(self.run.plan.seed) << 32;
+        let client = self.run.client(0, &Arc::default(), incarnation, patience());
         let mut seen = Sweep::default();
         for _ in 0..10 {
-            for at in 0..self.plan.sites {
+            for at in 0..self.run.plan.sites {
                 client.sweep(HomeNo(at as u16), &mut seen).await.expect("a calm network");
             }
             sleep(Duration::from_millis(500)).await;
         }
     }
-
-    async fn space(&self, at: usize, space: u32) -> Vec<(Key, Key)> {
-        let read = Read::Range { range: whole_space(space), limit: None, reverse: false };
-        let limits = ReadLimits { entries: usize::MAX, bytes: usize::MAX };
-        let request = ReadRequest { reads: vec![read], limits, ..ReadRequest::default() };
-        let home = HomeId::new(&Options::default().home);
-        match self.network.store(at).read(&home, request).await.expect("memory") {
-            ReadOutcome::Answer(mut answer) => {
-                answer.results.remove(0).entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
-            }
-            ReadOutcome::Conflict { .. } => unreachable!("no guards"),
-        }
-    }
 }
 
-/// Runs a plan to its end and checks what must hold; returns its log, too.
-pub fn run(plan: Plan) -> (Counts, String) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    runtime.block_on(async {
-        let network = Network::new(plan.sites, plan.seed, Weather::FAIR);
-        let cloud = Arc::new(Cloud {
-            plan,
-            network: Arc::clone(&network),
-            counts: parking_lot::Mutex::default(),
-            ids: AtomicI64::new(1),
-            clients: AtomicI64::new(0),
-        });
-        cloud.found().await;
-        network.change(plan.weather);
-        let stop = Arc::new(AtomicBool::new(false));
-        let trouble = plan
-            .faults
-            .then(|| tokio::spawn(crate::world::trouble(Arc::clone(&network), plan.sites, Arc::clone(&stop))));
-        let workers: Vec<_> =
-            (0..plan.clients).map(|client| tokio::spawn(Arc::clone(&cloud).work(client % plan.sites))).collect();
-        for worker in workers {
-            worker.await.expect("a worker's checks hold");
+#[async_trait]
+impl Scenario for Cloud {
+    const NAME: &'static str = "databases";
+    const PAUSE: u64 = 30;
+    const USUAL: &'static [SqlState] = &[
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::FOREIGN_KEY_VIOLATION,
+        SqlState::CHECK_VIOLATION,
+        // Somebody else moves the table, or has given the move up.
+        SqlState::OBJECT_IN_USE,
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+    ];
+    const HAPPENS: &'static [&'static str] = &["tables moved", "moves left to others"];
+    const REGRESSIONS: &'static [Regression] = DATABASES;
+
+    type Client = RomeDatabase;
+    type Step = u32;
+
+    fn plan(seed: u64) -> Plan {
+        Plan::of(seed, 8)
+    }
+
+    fn new(run: Arc<Run>) -> Self {
+        Self { run, ids: AtomicI64::new(1) }
+    }
+
+    fn run(&self) -> &Run {
+        &self.run
+    }
+
+    async fn found(&self) {
+        let db = self.open(0, &Arc::default()).await.expect("a calm network");
+        for statement in [
+            "CREATE TABLE host (site text, id bigint, name text NOT NULL, free bigint NOT NULL CHECK (free >= 0), \
+             PRIMARY KEY (site, id), UNIQUE (site, name)) WITH (placement = 'by_site(site)')",
+            "CREATE TABLE server (site text, id bigint, host bigint NOT NULL, cores bigint NOT NULL, PRIMARY KEY (site, id), \
+             FOREIGN KEY (site, host) REFERENCES host (site, id)) WITH (placement = 'by_site(site)')",
+            "CREATE INDEX server_cores ON server (cores)",
+            "CREATE TABLE quota (project bigint PRIMARY KEY, \"left\" bigint NOT NULL CHECK (\"left\" >= 0)) \
+             WITH (placement = 'at(site0)')",
+            "CREATE TABLE volume (id bigint PRIMARY KEY, site text, name text UNIQUE) WITH (placement = 'by_site(site)')",
+        ] {
+            db.execute(statement).await.expect("a calm network");
         }
-        if let Some(trouble) = trouble {
-            trouble.abort();
+        for at in 0..self.run.plan.sites {
+            for id in 0..HOSTS {
+                let insert = "INSERT INTO host VALUES ($1, $2, $3, $4)";
+                let values = [site(at).into(), id.into(), format!("h{id}").into(), CORES.into()];
+                db.execute((insert, values)).await.expect("a calm network");
+            }
         }
-        network.calm();
-        cloud.conclude().await;
-        (std::mem::take(&mut *cloud.counts.lock()), network.log())
-    })
+        db.execute(("INSERT INTO quota VALUES (1, $1)", [QUOTA.into()])).await.expect("a calm network");
+    }
+
+    async fn open(&self, at: usize, crashed: &Arc<AtomicBool>) -> Result<RomeDatabase> {
+        self.run.open(at, crashed, patience()).await
+    }
+
+    fn draw(&self) -> (u32, Option<Duration>) {
+        let kind = self.run.random(|random| random.random_range(0..11));
+        // A move takes long: whoever dies of it dies anywhere in it.
+        let (often, longest) = if kind == MOVE { (0.5, 1_500) } else { (0.05, 150) };
+        let (dies, after) = (self.run.fault(often), self.run.moment(longest));
+        (kind, dies.then_some(after))
+    }
+
+    async fn step(&self, db: &RomeDatabase, at: usize, kind: u32) -> Result<()> {
+        let other = self.run.random(|random| random.random_range(0..self.run.plan.sites));
+        let cores = self.run.random(|random| random.random_range(1..=3));
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        match kind {
+            0 | 1 => self.boot(db, &site(at), id, cores).await,
+            2 => self.volume(db, &site(at), id).await,
+            3 => self.boot(db, &site(other), id, cores).await,
+            4 | 5 => self.delete(db, &site(other)).await,
+            6 => self.migrate(db, &site(at), &site(other)).await,
+            7 => {
+                let host = id % HOSTS;
+                let rename = "UPDATE host SET name = $3 WHERE site = $1 AND id = $2";
+                let name = format!("h{}", id % (HOSTS + 1));
+                db.execute((rename, [site(other).into(), host.into(), name.into()])).await.map(drop)
+            }
+            8 => self.volume(db, &site(other), id).await,
+            MOVE => self.move_table(db, &site(other)).await,
+            _ => self.audit(db).await,
+        }
+    }
+
+    /// Once everything has arrived and has been swept: in every home exactly the index entries that its rows have, and exactly their claims.
+    async fn conclude(&self) {
+        let db = self.open(0, &Arc::default()).await.expect("a calm network");
+        sleep(Duration::from_secs(10)).await;
+        self.sweep().await;
+        for _ in 0..400 {
+            match self.audit(&db).await {
+                Ok(()) => break,
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        }
+        self.audit(&db).await.expect("a calm network");
+        self.check_stores(&db).await;
+        // What dead movers have left is gone on with, or given up.
+        for left in db.placement_moves().await.expect("a calm network") {
+            self.run.count(|counts| counts.count("moves left to others", 1));
+            let goes_on = self.run.random(|random| random.random_bool(0.5));
+            let place = if goes_on { &left.to } else { &left.from };
+            let place = place.split_once(" at site ").map_or(place.as_str(), |(place, _)| place);
+            self.run.network.note(format_args!("{} ends its way {place}", left.table));
+            let alter = format!("ALTER TABLE {} SET (placement = '{place}')", left.table);
+            for _ in 0..100 {
+                match db.execute(alter.as_str()).await {
+                    Ok(_) => break,
+                    Err(error) => assert!(error.is_retryable(), "{error}"),
+                }
+            }
+        }
+        self.audit(&db).await.expect("a calm network");
+        sleep(Duration::from_secs(10)).await;
+        self.check_stores(&db).await;
+    }
 }
