@@ -307,6 +307,10 @@ impl Engine {
                 biased;
                 chunk = events.next() => chunk.unwrap_or_default(),
                 _ = ticks.tick() => {
+                    // Where this site was restored from a backup, the copy has gone back, and no event need come to show it.
+                    if Replica::read(&mut self.client.begin(Mode::ReadOnly), of).await?.as_ref() != Some(&replica) {
+                        return Ok(Standing::Overtaken);
+                    }
                     self.probe(of, &replica, &tables).await?;
                     if self.copied_from(of).iter().any(|table| !replica.covers(table)) {
                         return Ok(Standing::Again);
