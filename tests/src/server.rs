@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -20,7 +21,12 @@ pub enum Program {
     EvictingRedis,
     /// etcd, one member
     Etcd,
+    /// etcd with little room: [`SMALL_QUOTA`]
+    SmallEtcd,
 }
+
+/// Bytes that a small etcd may keep.
+pub const SMALL_QUOTA: u64 = 16 << 20;
 
 /// A running server.
 #[derive(Debug)]
@@ -45,8 +51,27 @@ impl Server {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        let scheme = if self.program == Program::Etcd { "etcd" } else { "redis" };
-        format!("{scheme}://127.0.0.1:{}", self.port)
+        let is_etcd = matches!(self.program, Program::Etcd | Program::SmallEtcd);
+        format!("{}://127.0.0.1:{}", if is_etcd { "etcd" } else { "redis" }, self.port)
+    }
+
+    /// Where it is, as host:port.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Copies what the server has on disk now, while it runs or not: a backup.
+    pub fn back_up(&self) -> TempDir {
+        let copy = TempDir::new().expect("the temporary directory is writable");
+        copy_directory(self.directory.path(), copy.path());
+        copy
+    }
+
+    /// Puts a backup in the place of what a server that does not run has on disk.
+    pub fn put_back(&mut self, backup: &TempDir) {
+        let place = TempDir::new().expect("the temporary directory is writable");
+        copy_directory(backup.path(), place.path());
+        self.directory = place;
     }
 
     /// Kills it as a crash would: SIGKILL, to this process only.
@@ -81,6 +106,20 @@ impl Drop for Server {
     }
 }
 
+/// Copies files and directories.
+fn copy_directory(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("the directory is there") {
+        let entry = entry.expect("the directory is readable");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("the directory is readable").is_dir() {
+            std::fs::create_dir(&target).expect("the temporary directory is writable");
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("the temporary directory is writable");
+        }
+    }
+}
+
 /// Two ports that nobody listens on.
 fn free_ports() -> (u16, u16) {
     let port = |listener: &TcpListener| listener.local_addr().expect("a bound socket has an address").port();
@@ -99,13 +138,16 @@ fn spawn(program: Program, directory: &TempDir, port: u16, peer_port: u16) -> Ch
             command.args(["--maxmemory", "100mb", "--maxmemory-policy", policy]);
             command
         }
-        Program::Etcd => {
+        Program::Etcd | Program::SmallEtcd => {
             let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
             let mut command = Command::new("etcd");
             command.args(["--name", "test", "--log-level", "error", "--data-dir"]).arg(directory.path().join("data"));
             command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
             command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
             command.args(["--initial-cluster", &format!("test={peer}")]);
+            if program == Program::SmallEtcd {
+                command.args(["--quota-backend-bytes", &SMALL_QUOTA.to_string()]);
+            }
             command
         }
     };
