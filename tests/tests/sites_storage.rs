@@ -127,8 +127,8 @@ async fn clocks_an_hour_apart_break_nothing() {
         let (first, last) = offsets(&said[site], begun_ms);
         println!("{site}: its clock was off by {first} ms, and {last} ms in the end");
         assert!(near(first, before) && near(last, after), "the test is about wrong clocks");
-        assert!(!said[site].reads.is_empty() || site == SITES[0], "no copy was read at {site}");
     }
+    assert!(said.values().any(|said| !said.reads.is_empty()), "no copy was seen to be fresh anywhere");
     astray::inspect(clients[1].as_ref(), &said, &beats).await;
     let told = said.values().flat_map(|said| said.transfers.iter().map(|name| (name.clone(), Told::Done))).collect();
     let killed: Vec<String> = SITES.into_iter().map(|site| format!("astray-{site}")).collect();
