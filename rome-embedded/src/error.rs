@@ -42,7 +42,10 @@ pub(crate) fn storage(error: StorageError) -> StoreError {
             StoreError::TooLarge { what: "the size of a value in bytes", size, limit: u32::MAX as usize }
         }
         StorageError::Io(error) => match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full(error.to_string()),
+            // The last one is a limit of the file system, or of the process.
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                StoreError::Full(error.to_string())
+            }
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::Denied(error.to_string()),
             _ => unavailable(error.to_string()),
         },

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 use rome_core::store::{LaneTicket, Read, Write};
+use std::collections::HashSet;
 use std::io;
 
 /// A file in memory with a given room, which survives being closed and opened.
@@ -16,12 +17,24 @@ struct SmallDisk(Arc<Mutex<Disk>>);
 struct Disk {
     bytes: Vec<u8>,
     room: usize,
+    /// Where files are sparse: the blocks that take room. Elsewhere the whole length does.
+    blocks: Option<HashSet<usize>>,
     fails: bool,
 }
 
+/// The size of a block in bytes.
+const BLOCK: usize = 4 << 10;
+
 impl SmallDisk {
     fn new(room: usize) -> Self {
-        Self(Arc::new(Mutex::new(Disk { bytes: Vec::new(), room, fails: false })))
+        Self(Arc::new(Mutex::new(Disk { bytes: Vec::new(), room, blocks: None, fails: false })))
+    }
+
+    /// A disk that grants any length and has no room for what is written there, as most file systems do.
+    fn sparse(room: usize) -> Self {
+        let disk = Self::new(room);
+        disk.0.lock().blocks = Some(HashSet::new());
+        disk
     }
 
     fn store(&self) -> EmbeddedStore {
@@ -56,7 +69,7 @@ impl StorageBackend for SmallDisk {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut disk = self.0.lock();
-        if len as usize > disk.room {
+        if disk.blocks.is_none() && len as usize > disk.room {
             return Err(io::ErrorKind::StorageFull.into());
         }
         disk.bytes.resize(len as usize, 0);
@@ -68,8 +81,16 @@ impl StorageBackend for SmallDisk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let offset = offset as usize;
-        self.0.lock().bytes[offset..offset + data.len()].copy_from_slice(data);
+        let (offset, mut disk) = (offset as usize, self.0.lock());
+        let room = disk.room / BLOCK;
+        if let Some(blocks) = &mut disk.blocks {
+            let touched = offset / BLOCK..(offset + data.len()).div_ceil(BLOCK);
+            if blocks.len() + touched.clone().filter(|block| !blocks.contains(block)).count() > room {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            blocks.extend(touched);
+        }
+        disk.bytes[offset..offset + data.len()].copy_from_slice(data);
         Ok(())
     }
 }
@@ -92,8 +113,16 @@ async fn has(store: &EmbeddedStore, number: usize) -> bool {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_named_and_room_heals_it() {
-    let disk = SmallDisk::new(4 << 20);
+async fn a_full_disk_is_named_and_read_and_room_heals_it() {
+    fills_up(SmallDisk::new(4 << 20)).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_of_sparse_files_is_named_and_read_and_room_heals_it() {
+    fills_up(SmallDisk::sparse(4 << 20)).await;
+}
+
+async fn fills_up(disk: SmallDisk) {
     let store = disk.store();
     let home = HomeId::new("h");
     let mut stored = 0;
@@ -105,6 +134,10 @@ async fn a_full_disk_is_named_and_room_heals_it() {
     };
     assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
     assert!(stored > 0);
+    for number in 0..stored {
+        assert!(has(&store, number).await, "what is there can be read on a full disk");
+    }
+    assert!(!has(&store, stored).await, "a refused commit wrote something");
     disk.0.lock().room = 64 << 20;
     store.commit(&home, put(stored + 1)).await.expect("there is room again");
     for number in 0..stored {

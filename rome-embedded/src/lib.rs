@@ -39,7 +39,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
 use view::Stop;
 use writer::{Job, Opener, Writer};
 
@@ -50,6 +52,10 @@ pub use writer::FLUSH_INTERVAL;
 const CACHE_BYTES: usize = 64 << 20;
 /// Files up to this size are verified page by page when they are opened; the engine verifies larger ones only after a crash.
 const VERIFIED_BYTES: u64 = 256 << 20;
+/// How long a read waits for a file that has failed to be opened anew.
+const REOPENING: Duration = Duration::from_secs(1);
+/// How often it looks.
+const REOPENING_PAUSE: Duration = Duration::from_millis(5);
 /// A read that looks at more entries than this moves to a thread that may take its time.
 const INLINE_ENTRIES: usize = 256;
 
@@ -124,6 +130,23 @@ impl EmbeddedStore {
             durability,
         };
         Ok(Self { path: path.to_owned(), capabilities, shared, jobs: Some(sender), writer: Some(writer) })
+    }
+
+    async fn read_once(&self, home: &HomeId, request: &ReadRequest) -> Result<ReadOutcome, StoreError> {
+        let snapshot = self.shared.snapshot()?;
+        match guarded(|| snapshot.read(home, request, INLINE_ENTRIES)) {
+            Ok(outcome) => return Ok(outcome),
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::Exhausted) => {}
+        }
+        let (home, request) = (home.clone(), request.clone());
+        let reading = tokio::task::spawn_blocking(move || guarded(|| snapshot.read(&home, &request, usize::MAX)));
+        match reading.await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(Stop::Failed(error))) => Err(error),
+            Ok(Err(Stop::Exhausted)) => Err(error::unavailable("a read looked at too much".into())),
+            Err(join) => Err(error::unavailable(join.to_string())),
+        }
     }
 
     fn lost(&self) -> StoreError {
@@ -211,19 +234,17 @@ impl Store for EmbeddedStore {
 
     async fn read(&self, home: &HomeId, request: ReadRequest) -> Result<ReadOutcome, StoreError> {
         rules::check_read(&request, &self.capabilities)?;
-        let snapshot = self.shared.snapshot()?;
-        match guarded(|| snapshot.read(home, &request, INLINE_ENTRIES)) {
-            Ok(outcome) => return Ok(outcome),
-            Err(Stop::Failed(error)) => return Err(error),
-            Err(Stop::Exhausted) => {}
-        }
-        let home = home.clone();
-        let reading = tokio::task::spawn_blocking(move || guarded(|| snapshot.read(&home, &request, usize::MAX)));
-        match reading.await {
-            Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(Stop::Failed(error))) => Err(error),
-            Ok(Err(Stop::Exhausted)) => Err(error::unavailable("a read looked at too much".into())),
-            Err(join) => Err(error::unavailable(join.to_string())),
+        let mut deadline = None;
+        loop {
+            match self.read_once(home, &request).await {
+                // Somebody's commit met a full disk, and the file is being opened anew.
+                Err(StoreError::Full(_) | StoreError::Unavailable { .. })
+                    if Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + REOPENING) =>
+                {
+                    sleep(REOPENING_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
         }
     }
 

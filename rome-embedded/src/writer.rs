@@ -5,7 +5,8 @@
 //! a lone commit waits for nobody. Where the store was opened as `Async`, batches are acknowledged before they are durable,
 //! and an fsync follows within [`FLUSH_INTERVAL`].
 //!
-//! A batch during which the file fails is given up as a whole, and the file is opened anew for the next one.
+//! A batch during which the file fails is given up as a whole, and the file is opened anew: the engine answers nothing from a file that has failed once, and
+//! a full disk can still be read. Where it can't be opened it is tried again every [`REOPEN_INTERVAL`].
 
 use crate::batch::{Batch, Failure};
 use crate::error;
@@ -25,6 +26,8 @@ const BATCH_COMMITS: usize = 512;
 const BATCH_BYTES: usize = 8 << 20;
 /// How long an acknowledged commit of an `Async` store may stay in memory.
 pub const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a file that has failed and can't be opened stays closed, unless a commit comes before.
+const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
 
 type Outcome = Result<CommitOutcome, StoreError>;
 
@@ -56,6 +59,7 @@ impl Writer {
         let mut flush_at: Option<Instant> = None;
         loop {
             let next = match flush_at {
+                None if self.database.is_none() => self.jobs.recv_timeout(REOPEN_INTERVAL),
                 None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => self.jobs.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
@@ -72,7 +76,10 @@ impl Writer {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.flush();
+                    match self.database {
+                        Some(_) => self.flush(),
+                        None => self.reopen(),
+                    }
                     flush_at = None;
                 }
                 Err(RecvTimeoutError::Disconnected) => {
@@ -128,6 +135,8 @@ impl Writer {
                 tracing::error!(error = %failure, commits = jobs.len(), "the embedded store's file failed");
                 self.database = None;
                 self.shared.publish(Err(failure.clone()));
+                // Before anybody hears of it, so that whoever is refused can read.
+                self.reopen();
                 self.shared.wake_all();
                 for job in jobs {
                     let _ = job.reply.send(Err(failure.clone()));
@@ -139,18 +148,8 @@ impl Writer {
 
     /// The outcome of each commit, made durable and published; and whether there was anything to make durable.
     fn apply(&mut self, jobs: &[Job]) -> Result<(Vec<Outcome>, bool), StoreError> {
-        let database = match &mut self.database {
-            Some(database) => database,
-            closed => {
-                let database = (self.opener)()?;
-                if self.durability != Durability::Fsync {
-                    // The file may lack what was acknowledged and not yet flushed, and its versions will be issued again.
-                    crate::begin_epoch_of(&database)?;
-                }
-                self.shared.publish(Snapshot::of(&database));
-                closed.insert(database)
-            }
-        };
+        self.open()?;
+        let Some(database) = &self.database else { return Err(error::unavailable("the file is closed".into())) };
         let mut transaction = database.begin_write().map_err(error::transaction)?;
         let durability = match self.durability {
             Durability::Fsync => redb::Durability::Immediate,
@@ -176,6 +175,28 @@ impl Writer {
             transaction.abort().map_err(error::storage)?;
         }
         Ok((outcomes, wrote))
+    }
+
+    /// Opens the file, where it has failed.
+    fn open(&mut self) -> Result<(), StoreError> {
+        if self.database.is_some() {
+            return Ok(());
+        }
+        let database = (self.opener)()?;
+        if self.durability != Durability::Fsync {
+            // The file may lack what was acknowledged and not yet flushed, and its versions will be issued again.
+            crate::begin_epoch_of(&database)?;
+        }
+        self.shared.publish(Snapshot::of(&database));
+        self.database = Some(database);
+        Ok(())
+    }
+
+    /// Opens a file that has failed, if that is possible now.
+    fn reopen(&mut self) {
+        if let Err(error) = guarded(|| self.open()) {
+            tracing::debug!(%error, "the embedded store's file can't be opened yet");
+        }
     }
 
     /// Makes durable what was acknowledged before. Where that fails, the next batch finds the file failed and says so.

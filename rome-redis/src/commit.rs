@@ -8,15 +8,27 @@ use redis::{Cmd, Value};
 use rome_core::store::rules::{size_bytes, space_of};
 use rome_core::store::{Commit, CommitOutcome, LaneTicket, StoreError, Write};
 
-/// The call of the script for a commit whose streams keep about `stream_len` events. Where `rewrite`, an outcome that is found in
-/// the lane is written there once more. The server is in this history.
-pub(crate) fn script(
-    keys: &HomeKeys,
-    commit: &Commit,
-    stream_len: usize,
-    rewrite: bool,
-    history: History,
-) -> Result<Cmd, StoreError> {
+/// How the script is to go about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Streams keep about so many events.
+    pub stream_len: usize,
+    /// An outcome that is found in the lane is written there once more.
+    pub rewrite: bool,
+    /// The server's memory is full: what takes no more room than it leaves passes nevertheless.
+    pub full: bool,
+}
+
+/// Whether a commit is worth another try where memory is full: it removes something, as what ends a transaction over several homes does, or it has nothing
+/// to write but its outcome.
+pub(crate) fn may_leave_room(commit: &Commit) -> bool {
+    let writes_nothing = commit.writes.is_empty() && commit.changes.is_empty();
+    let removes = || commit.writes.iter().any(|write| matches!(write, Write::Delete(_)));
+    commit.ticket.is_some() && (writes_nothing || removes())
+}
+
+/// The call of the script for a commit. The server is in this history.
+pub(crate) fn script(keys: &HomeKeys, commit: &Commit, manner: Manner, history: History) -> Result<Cmd, StoreError> {
     let mut orders = Orders::new(3);
     orders.add_guards(&commit.guards)?;
     for write in &commit.writes {
@@ -34,9 +46,15 @@ pub(crate) fn script(
         Some(ticket) => cmd.arg(&lane_field(ticket)[..]).arg(&ticket.sequence.to_be_bytes()[..]),
         None => cmd.arg("").arg(""),
     };
-    cmd.arg(stream_len).arg(spaces.len());
+    cmd.arg(manner.stream_len).arg(spaces.len());
     cmd.arg(commit.guards.len()).arg(commit.writes.len()).arg(commit.changes.len());
-    cmd.arg(if rewrite { "1" } else { "" }).arg(history.argument()).arg(epoch::relied(commit.epoch, history)?);
+    let flags = match (manner.rewrite, manner.full) {
+        (false, false) => "",
+        (true, false) => "r",
+        (false, true) => "f",
+        (true, true) => "rf",
+    };
+    cmd.arg(flags).arg(history.argument()).arg(epoch::relied(commit.epoch, history)?);
     for space in &spaces {
         cmd.arg(&space[..]);
     }

@@ -1,6 +1,7 @@
 //! [`RedisStore`]: the store's calls, put together from commands and the link that carries them.
 
 use crate::address::Address;
+use crate::commit::{Manner, may_leave_room};
 use crate::dial::Dialer;
 use crate::keys::HomeKeys;
 use crate::link::{Effect, Link};
@@ -180,8 +181,15 @@ impl Store for RedisStore {
             None if commit.writes.is_empty() && commit.changes.is_empty() => Effect::None,
             None => Effect::EachTime,
         };
-        let make = |history| commit::script(&keys, &commit, self.stream_len, replicated, history);
-        let reply = self.link.call(&keys, effect, make).await?;
+        let manner = Manner { stream_len: self.stream_len, rewrite: replicated, full: false };
+        let make = |history| commit::script(&keys, &commit, manner, history);
+        let reply = match self.link.call(&keys, effect, make).await {
+            Err(StoreError::Full(_)) if may_leave_room(&commit) => {
+                let manner = Manner { full: true, ..manner };
+                self.link.call(&keys, effect, |history| commit::script(&keys, &commit, manner, history)).await?
+            }
+            reply => reply?,
+        };
         match commit::outcome(&reply.value) {
             // The lane moved on after a lost reply: that attempt may have committed before.
             Err(StoreError::LaneClosed) if reply.repeated => Err(StoreError::Undetermined {

@@ -377,6 +377,46 @@ async fn a_full_server_says_so_and_keeps_reading() {
     fill(0).await.unwrap();
 }
 
+/// What ends a transaction over several homes takes less room than what it had prepared, and so passes where nothing else does.
+#[tokio::test]
+async fn a_full_server_lets_pass_what_leaves_room() {
+    let server = Server::start(&["--maxmemory-policy", "noeviction"]).await;
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let lane = |sequence| Some(LaneTicket { client: 1, lane: 1, sequence });
+    let commit = async |sequence, guards: Vec<Guard>, writes: Vec<Write>| {
+        store.commit(&home(), Commit { guards, writes, ticket: lane(sequence), ..Commit::default() }).await
+    };
+    let done = |outcome: Result<CommitOutcome, StoreError>| {
+        assert!(matches!(outcome, Ok(CommitOutcome::Committed { .. })), "{outcome:?}");
+    };
+    let (row, mark) = (key(1, "row"), key(2, "mark"));
+    done(commit(1, vec![], vec![put(row.clone(), vec![b'm'; 1_000]), put(mark.clone(), "promise")]).await);
+    let mut raw = raw(&server.url()).await;
+    let _: () = query(&mut raw, &["CONFIG", "SET", "maxmemory", "1mb"]).await;
+
+    let other = key(1, "other");
+    let larger = vec![put(row.clone(), vec![b'n'; 2_000]), Write::Delete(mark.clone())];
+    for writes in [vec![put(other.clone(), "new")], larger, vec![Write::Add { key: other, delta: 1, min: 0, max: 9 }]] {
+        let outcome = commit(2, vec![], writes).await;
+        assert!(matches!(outcome, Err(StoreError::Full(_))), "{outcome:?}");
+    }
+    // A lane that is not there yet takes room.
+    let outcome = store
+        .commit(&home(), Commit { ticket: Some(LaneTicket { client: 2, lane: 1, sequence: 1 }), ..Commit::default() })
+        .await;
+    assert!(matches!(outcome, Err(StoreError::Full(_))), "{outcome:?}");
+    // A refusal is kept, so that the commit never takes effect later.
+    let refused = commit(2, vec![Guard::Absent(row.clone())], vec![]).await.unwrap();
+    assert_eq!(refused, CommitOutcome::Conflict { guard: 0 });
+    assert_eq!(commit(2, vec![], vec![Write::Delete(row.clone())]).await.unwrap(), refused);
+    done(
+        commit(3, vec![Guard::Present(mark.clone())], vec![put(row.clone(), "value"), Write::Delete(mark.clone())])
+            .await,
+    );
+    let response = read(&store, vec![Read::Point(row), Read::Point(mark)]).await;
+    assert_eq!((&response.results[0].entries[0].value[..], response.results[1].entries.len()), (&b"value"[..], 0));
+}
+
 #[tokio::test]
 async fn the_tier_is_what_the_server_does() {
     let server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;

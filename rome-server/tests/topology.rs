@@ -400,6 +400,32 @@ fn a_site_that_is_gone_is_forgotten() {
     ground.topology("show", &[]).well("epoch 2, 2 sites");
 }
 
+/// A site whose store is as it was before rows and a table were made.
+#[test]
+fn a_site_that_was_restored_is_put_in_order() {
+    let ground = Ground::of(&["pisa", "rome", "turin"]);
+    ground.topology("init", &[]).well("Began");
+    let unique = BY_SITE.replace("PRIMARY KEY (site, id)", "name text UNIQUE, PRIMARY KEY (site, id)");
+    ground.sql(&[&unique, "INSERT INTO t VALUES ('rome', 0, 'lost')"]);
+    std::fs::copy(ground.path("rome.rome"), ground.path("backup")).unwrap();
+    let late = "CREATE TABLE late (site text, id bigint, PRIMARY KEY (site, id)) WITH (placement = 'by_site(site)')";
+    let names: Vec<String> = (1..=12).map(|id| format!("('pisa', {id}, 'n{id}')")).collect();
+    ground.sql(&[late, "DELETE FROM t", &format!("INSERT INTO t VALUES {}", names.join(", "))]);
+    std::fs::copy(ground.path("backup"), ground.path("rome.rome")).unwrap();
+    let restored = |more: &[&str]| ground.topology("restored", more);
+    restored(&["milan"]).badly(&["does not exist", "22023"]);
+    let done = restored(&["rome", "--json"]).well("claimed anew").json();
+    // What was deleted after the backup is back.
+    assert_eq!(done["claimed"], serde_json::json!([{ "table": "t", "claims": 13 }]));
+    assert_eq!(done["topology"]["epoch"], 2);
+    ground
+        .sql(&["INSERT INTO late VALUES ('rome', 1), ('pisa', 1)", "UPDATE t SET site = 'turin' WHERE name = 'lost'"]);
+    let holds: Vec<String> = (1..=12).map(|id| format!("UPDATE t SET id = id + 100 WHERE name = 'n{id}'")).collect();
+    ground.sql(&holds.iter().map(String::as_str).collect::<Vec<_>>());
+    restored(&["rome"]).well("KEYS CLAIMED");
+    ground.topology("status", &[]).well("epoch 3");
+}
+
 fn server_url(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} is not set: run `./scripts/test`, or `scripts/servers run -- cargo test -p rome-server`")

@@ -13,6 +13,7 @@ use answer::answers;
 use container::Container;
 use source::{Kind, Probes, Source, has_program};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -29,6 +30,8 @@ pub enum Program {
     EvictingRedis,
     /// etcd, one member
     Etcd,
+    /// etcd with little room: [`SMALL_QUOTA`]
+    SmallEtcd,
 }
 
 impl Program {
@@ -36,10 +39,13 @@ impl Program {
     pub fn kind(self) -> Kind {
         match self {
             Self::Redis | Self::EvictingRedis => Kind::Redis,
-            Self::Etcd => Kind::Etcd,
+            Self::Etcd | Self::SmallEtcd => Kind::Etcd,
         }
     }
 }
+
+/// Bytes that a small etcd may keep.
+pub const SMALL_QUOTA: u64 = 16 << 20;
 
 /// A running server.
 #[derive(Debug)]
@@ -85,8 +91,8 @@ impl Server {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        let scheme = if self.program == Program::Etcd { "etcd" } else { "redis" };
-        format!("{scheme}://{}", self.address())
+        let is_etcd = matches!(self.program, Program::Etcd | Program::SmallEtcd);
+        format!("{}://{}", if is_etcd { "etcd" } else { "redis" }, self.address())
     }
 
     /// Host and port.
@@ -95,6 +101,21 @@ impl Server {
             Running::Process(_) => format!("127.0.0.1:{}", self.port),
             Running::Container(container) => format!("{}:{}", container.host(), self.port),
         }
+    }
+
+    /// Copies what the server has on disk now, while it runs or not: a backup. Not from a container.
+    pub fn back_up(&self) -> TempDir {
+        assert!(matches!(self.running, Running::Process(_)), "a container keeps its files to itself");
+        let copy = TempDir::new().expect("the temporary directory is writable");
+        copy_directory(self.directory.path(), copy.path());
+        copy
+    }
+
+    /// Puts a backup in the place of what a server that does not run has on disk.
+    pub fn put_back(&mut self, backup: &TempDir) {
+        let place = TempDir::new().expect("the temporary directory is writable");
+        copy_directory(backup.path(), place.path());
+        self.directory = place;
     }
 
     /// Kills it as a crash would: SIGKILL, to this process only.
@@ -151,6 +172,20 @@ impl Drop for Server {
     }
 }
 
+/// Copies files and directories.
+fn copy_directory(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("the directory is there") {
+        let entry = entry.expect("the directory is readable");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("the directory is readable").is_dir() {
+            std::fs::create_dir(&target).expect("the temporary directory is writable");
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("the temporary directory is writable");
+        }
+    }
+}
+
 /// Two ports that nobody listens on.
 fn free_ports() -> (u16, u16) {
     let port = |listener: &TcpListener| listener.local_addr().expect("a bound socket has an address").port();
@@ -190,8 +225,9 @@ fn arguments(program: Program, listen: &str, directory: &str, port: u16, peer_po
             .map(str::to_owned)
             .collect()
         }
-        Program::Etcd => {
+        Program::Etcd | Program::SmallEtcd => {
             let peer = format!("http://127.0.0.1:{peer_port}");
+            let quota = if program == Program::SmallEtcd { SMALL_QUOTA } else { 0 };
             [
                 ["--name", "test"],
                 ["--log-level", "error"],
@@ -201,6 +237,8 @@ fn arguments(program: Program, listen: &str, directory: &str, port: u16, peer_po
                 ["--listen-peer-urls", &peer],
                 ["--initial-advertise-peer-urls", &peer],
                 ["--initial-cluster", &format!("test={peer}")],
+                // 0: what etcd allows.
+                ["--quota-backend-bytes", &quota.to_string()],
             ]
             .concat()
             .into_iter()

@@ -376,6 +376,7 @@ pub(super) async fn end(homes: &DistributedTxn, forgets: bool, deadline: Instant
         match reply {
             Reply::Decided(Some(decision)) | Reply::Found(Found::Decided(decision)) => decided = Some(decision),
             Reply::Found(Found::Nothing) => decided = Some(Decision::Aborted),
+            Reply::Found(Found::Forgotten) => homes.end_half_restored().await?,
             _ => {}
         }
         todo = recovery.on(request.to, request.kind, reply);

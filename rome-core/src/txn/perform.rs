@@ -66,6 +66,17 @@ impl Content {
     }
 }
 
+/// What became of a prepare, by its lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Prepare {
+    /// It took effect.
+    Done,
+    /// It did not and will not.
+    Refused,
+    /// One of both: its client has used the lane for something else since.
+    Past,
+}
+
 /// A transaction over several homes, as anybody who ends it knows it.
 #[derive(Debug)]
 pub(super) struct DistributedTxn {
@@ -101,8 +112,13 @@ impl DistributedTxn {
             RequestKind::Prepare => Err(Error::internal("only a transaction's client prepares it")),
             RequestKind::Inquire => self.inquire().await.map(Reply::Found),
             RequestKind::Poison => {
-                let prepared = self.poison(request.to).await? && self.promise(request.to).await?.is_some();
-                Ok(Reply::Promise(if prepared { Answer::Given } else { Answer::Refused }))
+                let given = match self.prepare_of(request.to).await? {
+                    // Also where the promise has gone: what was decided is not written down any more, if the record's home was restored.
+                    Prepare::Done => true,
+                    Prepare::Refused => false,
+                    Prepare::Past => self.promise(request.to).await?.is_some(),
+                };
+                Ok(Reply::Promise(if given { Answer::Given } else { Answer::Refused }))
             }
             RequestKind::Decide(decision) => self.decide(decision).await.map(Reply::Decided),
             RequestKind::Finalise(decision) => self.finalise(request.to, decision).await.map(|()| Reply::Done),
@@ -112,14 +128,18 @@ impl DistributedTxn {
 
     /// Takes the place of the prepare in its lane, unless it was there first; whether the prepare may have taken effect.
     pub(super) async fn poison(&self, participant: usize) -> Result<bool> {
+        Ok(self.prepare_of(participant).await? != Prepare::Refused)
+    }
+
+    /// What became of a prepare; one that has not come is refused from now on.
+    async fn prepare_of(&self, participant: usize) -> Result<Prepare> {
         let (link, at) = self.at(participant)?;
         let commit =
             Commit { guards: vec![Guard::Present(never_key())], ticket: Some(at.ticket()), ..Commit::default() };
         match link.store().commit(link.home(), commit).await {
-            Ok(CommitOutcome::Committed { .. }) => Ok(true),
-            Ok(CommitOutcome::Conflict { .. } | CommitOutcome::OutOfBounds { .. }) => Ok(false),
-            // Its client uses the lane for something else by now.
-            Err(StoreError::LaneClosed) => Ok(true),
+            Ok(CommitOutcome::Committed { .. }) => Ok(Prepare::Done),
+            Ok(CommitOutcome::Conflict { .. } | CommitOutcome::OutOfBounds { .. }) => Ok(Prepare::Refused),
+            Err(StoreError::LaneClosed) => Ok(Prepare::Past),
             Err(error) => Err(link.described(error)),
         }
     }
@@ -201,6 +221,29 @@ impl DistributedTxn {
     pub(super) async fn promise(&self, participant: usize) -> Result<Option<Promise>> {
         let (link, _) = self.at(participant)?;
         promise(link, self.txn).await
+    }
+
+    /// Ends a transaction whose record is forgotten where a home has prepared it nevertheless, and says so. Records go last, so that this is a home which
+    /// was restored from a backup, or has lost commits. What all have prepared was committed; where lanes have moved on nobody knows that any more,
+    /// and its part there is undone.
+    ///
+    /// # Errors
+    /// The stores'.
+    pub(super) async fn end_half_restored(&self) -> Result<()> {
+        let (mut left, mut all_prepared) = (vec![], true);
+        for number in 0..self.links.len() {
+            match self.promise(number).await? {
+                Some(promise) => left.push((number, promise.written.len())),
+                None => all_prepared &= self.prepare_of(number).await? == Prepare::Done,
+            }
+        }
+        let decision = if all_prepared { Decision::Committed } else { Decision::Aborted };
+        for (number, keys) in left {
+            let (txn, site) = (self.txn, self.at(number)?.0.site());
+            tracing::warn!(%txn, site, keys, ?decision, "a restored home had prepared a transaction that is over: its part there is ended so");
+            self.finalise(number, decision).await?;
+        }
+        Ok(())
     }
 
     /// What a participant has prepared; `None` where it has not, or no more.

@@ -120,10 +120,11 @@ fn blocked(txn: TxnId, cause: &Error) -> Error {
         Some(site) => format!("{} {site}", cause.message()),
         None => cause.message().to_owned(),
     };
-    Error::new(
-        SqlState::CONNECTION_FAILURE,
-        format!("what was asked for is held by transaction {txn}, which can't be ended now"),
-    )
-    .with_detail(detail)
-    .with_hint("It is ended as soon as all of its homes can be reached.")
+    let (state, hint) = match cause.state() {
+        SqlState::DISK_FULL => (SqlState::DISK_FULL, "It is ended as soon as there is room."),
+        _ => (SqlState::CONNECTION_FAILURE, "It is ended as soon as all of its homes can be reached."),
+    };
+    Error::new(state, format!("what was asked for is held by transaction {txn}, which can't be ended now"))
+        .with_detail(detail)
+        .with_hint(hint)
 }

@@ -1,6 +1,7 @@
 -- Applies a commit: checks everything first, then does only writes that cannot fail.
 -- KEYS: 3.. orders and streams by index.
--- ARGV: lane ('' for none, else l, client, lane), sequence(8), stream length, orders, guards, writes, changes, rewrite ('1' or ''), history, epoch relied on;
+-- ARGV: lane ('' for none, else l, client, lane), sequence(8), stream length, orders, guards, writes, changes, manner ('r': rewrite what the lane
+--   holds, 'f': memory is full), history, epoch relied on;
 --   then the orders' spaces, the guards, the writes
 --   p index-of-order key value | d index-of-order key | a index-of-order key delta min max
 -- and the changes: index-of-stream name payload.
@@ -9,6 +10,7 @@
 local lane, sequence = ARGV[1], ARGV[2]
 local FIRST_ORDER, FIRST_SPACE = 3, 11
 local NO_VERSION = '\0\0\0\0\0\0\0\0'
+local rewrites, is_full = ARGV[8]:find('r', 1, true), ARGV[8]:find('f', 1, true)
 
 local function outcome(kind, value)
   return kind .. pack('>I8', value)
@@ -31,15 +33,23 @@ local function settled(stored)
   local last = stored:sub(1, 8)
   if last == sequence then
     -- A connection that wrote nothing has nothing that replicas could confirm.
-    if ARGV[8] == '1' then call('HSET', meta, lane, stored) end
+    if rewrites then call('HSET', meta, lane, stored) end
     return stored:sub(9)
   end
   if not is_later(sequence, last) then return 'L' end
   return nil
 end
 
+-- Lets the writes that follow pass where memory is full: the server refuses what may take memory only until a script has written, and this takes
+-- none. For what takes no more room than it leaves, in a lane that is there.
+local function pass()
+  call('HDEL', meta, lane)
+end
+
 -- The outcome of a commit that writes nothing.
+local is_open = false
 local function refuse(result)
+  if is_full and is_open then pass() end
   if lane ~= '' then call('HSET', meta, lane, sequence .. result) end
   return result
 end
@@ -113,6 +123,7 @@ local known = call('HMGET', meta, unpack(fields))
 if lane ~= '' then
   local result = settled(known[1])
   if result then return result end
+  is_open = known[1]
 end
 for order = 0, orders - 1 do parse_space(ARGV[FIRST_SPACE + order], known[order + 2]) end
 local failing, first_write, version, _, epoch_field = failing_guard(FIRST_SPACE + orders, guards, ARGV[9], ARGV[10])
@@ -148,6 +159,26 @@ if changes > 0 then
     if #previous[change] ~= 8 then error(corrupt('the state of a change stream')) end
   end
 end
+
+-- The bytes by which the home grows, about.
+local function growth()
+  local grown, next_write = 0, first_write
+  for _ = 1, writes do
+    local kind, key = ARGV[next_write], ARGV[next_write + 2]
+    local held = call('HSTRLEN', data, key)
+    -- A key lies in the data and in its order.
+    if held > 0 then grown = grown - held - 2 * #key end
+    if kind == 'd' then
+      next_write = next_write + 3
+    else
+      grown = grown + 2 * #key + 8 + (kind == 'p' and #ARGV[next_write + 3] or 20)
+      next_write = next_write + (kind == 'p' and 4 or 6)
+    end
+  end
+  for change = 0, changes - 1 do grown = grown + #ARGV[at + 3 * change + 2] end
+  return grown
+end
+if is_full and is_open and growth() <= 0 then pass() end
 
 -- Writes. If memory is full, the first of them fails and the others are not reached; after the first, none is refused.
 local stamp, result = pack('>I8', version), outcome('C', version)

@@ -12,8 +12,12 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
+pub mod astray;
 pub mod bank;
+pub mod full;
+pub mod gate;
 pub mod lists;
+pub mod load;
 pub mod machines;
 pub mod probe;
 
@@ -191,7 +195,8 @@ impl Told {
 
 /// Whether conflicts and faults of networks and servers explain an error.
 pub fn is_usual(error: &Error) -> bool {
-    error.is_retryable() || [SqlState::CONNECTION_FAILURE, SqlState::CONNECTION_REJECTED].contains(&error.state())
+    let faults = [SqlState::CONNECTION_FAILURE, SqlState::CONNECTION_REJECTED, SqlState::DISK_FULL];
+    error.is_retryable() || faults.contains(&error.state())
 }
 
 /// When to stop, and whether it is time.

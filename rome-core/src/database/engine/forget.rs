@@ -194,7 +194,7 @@ async fn looked_at(store: &Arc<dyn Store>, home: &str) -> Result<BTreeMap<Key, B
 }
 
 /// The catalog as it is to be without the site.
-struct Remains {
+pub(super) struct Remains {
     here: Arc<Topology>,
     catalog: BTreeMap<Key, Bytes>,
     removed: BTreeSet<Key>,
@@ -255,6 +255,29 @@ impl Remains {
         remains.drop_tables(&gone);
         remains.give_new_claims()?;
         Ok(remains)
+    }
+
+    /// The whole catalog, of which nothing is lost, with claims that are to be made anew.
+    ///
+    /// # Errors
+    /// As [`Remains::of`].
+    pub(super) fn anew(
+        catalog: BTreeMap<Key, Bytes>,
+        topology: &Topology,
+        raised: &Topology,
+        local: &str,
+    ) -> Result<Self> {
+        Self::of(catalog, (topology, raised), &BTreeSet::new(), ("", local), &[], ForgetOptions::default())
+    }
+
+    /// Removes those of some keys that the catalog does not have.
+    pub(super) fn remove_others(&mut self, keys: BTreeSet<Key>) {
+        self.removed.extend(keys.into_iter().filter(|key| !self.catalog.contains_key(key)));
+    }
+
+    /// The tables whose keys were claimed, with the number of claims.
+    pub(super) fn claimed(self) -> Vec<(String, usize)> {
+        self.forgotten.claimed
     }
 
     /// Notes where rows are gone, and what may refer to them.
@@ -334,7 +357,7 @@ impl Remains {
     }
 
     /// Writes it to all homes, and the claims.
-    async fn write(&mut self, txn: &mut Txn) -> Result<()> {
+    pub(super) async fn write(&mut self, txn: &mut Txn) -> Result<()> {
         // Numbers of identity columns and notes of garbage are each home's own.
         self.catalog.retain(|key, _| !matches!(key.get(SPACE_LEN), Some(b's' | b'g')));
         self.catalog.retain(|key, _| !self.removed.contains(key));

@@ -23,6 +23,7 @@ mod lag;
 mod moves;
 mod numbers;
 mod replication;
+mod restored;
 mod running;
 mod sites;
 mod statement;

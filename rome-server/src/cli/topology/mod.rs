@@ -7,6 +7,7 @@
 //! | `show` | what the stores have, beside what the file says |
 //! | `sites` | sites that join and leave |
 //! | `forget` | sites that are gone for good |
+//! | `restored` | sites that were put back from a backup |
 //! | `status` | how the sites are |
 //!
 //! Before anything is changed all sites are asked what they hold ([`RomeDatabase::survey`]), so that nothing is begun or written by mistake.
@@ -14,6 +15,7 @@
 mod file;
 mod forget;
 mod init;
+mod restored;
 mod show;
 mod sites;
 mod status;
@@ -96,6 +98,18 @@ pub enum Command {
         #[command(flatten)]
         changes: Changes,
     },
+    /// Put the database in order after a site's store was put back from a backup
+    ///
+    /// The site gets the other sites' description of the tables, and the unique keys that span sites are claimed anew for the rows that there are. All
+    /// sites must be there. What was committed at the site after the backup stays gone.
+    Restored {
+        #[command(flatten)]
+        at: Place,
+        /// The site
+        site: String,
+        #[command(flatten)]
+        changes: Changes,
+    },
     /// Show how each site is: whether it answers, how fast, what it holds
     Status {
         #[command(flatten)]
@@ -174,6 +188,7 @@ pub async fn run(command: Command, json: bool) -> Result<Answer> {
         Command::Forget { at, site, yes_it_is_gone: _, drop_tables, changes } => {
             forget::run(&at, &site, ForgetOptions { drop_tables }, changes.options()).await
         }
+        Command::Restored { at, site, changes } => restored::run(&at, &site, changes.options()).await,
         Command::Status { at, fast } => status::run(&at, fast, json).await,
     }
 }
