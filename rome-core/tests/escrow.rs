@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../../tests/src/figures.rs"]
+mod figures;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use rome_core::database::escrow::MAX_AMOUNT;
@@ -168,10 +171,11 @@ async fn spend_all(name: &str, shares: [u64; SITES], budget: i64) {
     escrow.create("seats", budget).await.unwrap();
     let begun = Instant::now();
     let (done, asked, waited) = demand(&world, shares, 4).await;
-    println!(
-        "{name}, budget {budget}: {done} spent in {:.1} s; {asked} asked another site, {waited} took {ROUND_TRIP:?} or more",
-        begun.elapsed().as_secs_f64()
-    );
+    let seconds = begun.elapsed().as_secs_f64();
+    figures::note(&format!(
+        "escrow, {SITES} sites, {name}, budget {budget}: {done} spent in {seconds:.1} s; {asked} asked another site, \
+         {waited} took {ROUND_TRIP:?} (round trip) or more"
+    ));
     assert_eq!(done, 10_000, "there is enough for all");
     // Also whoever waited for another spender at its site that asked, or for long in the queue of the local row.
     assert!(asked.max(waited) * 20 <= 10_000, "{asked} asked and {waited} waited");

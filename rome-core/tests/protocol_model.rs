@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../../tests/src/figures.rs"]
+mod figures;
 mod model;
 
 use model::{Flaw, Item, Local, Model, Part, Spec};
@@ -63,11 +65,12 @@ fn ring() -> Model {
     Model { recovered: 1, ..Model::of(3, vec![link(0), link(1), link(2)]) }
 }
 
-/// Explores everything, and prints how much that is.
+/// Explores everything, and notes how much that is.
 fn holds(name: &str, model: Model) {
     let begun = Instant::now();
     let checker = model.checker().threads(2).spawn_bfs().join();
-    println!("{name}: {} states, depth {}, {:?}", checker.unique_state_count(), checker.max_depth(), begun.elapsed());
+    let (states, depth, seconds) = (checker.unique_state_count(), checker.max_depth(), begun.elapsed().as_secs_f64());
+    figures::note(&format!("protocol model, {name}: {states} states, depth {depth}, {seconds:.1} s"));
     checker.assert_properties();
 }
 
@@ -76,7 +79,8 @@ fn is_caught(model: Model, flaw: Flaw, properties: &[&'static str]) {
     let broken = HasDiscoveries::AnyOf(properties.iter().copied().collect());
     let checker = Model { flaw: Some(flaw), ..model }.checker().threads(2).finish_when(broken).spawn_bfs().join();
     let found: Vec<&str> = checker.discoveries().into_keys().filter(|name| properties.contains(name)).collect();
-    println!("{flaw:?}: {} states, broken: {found:?}", checker.unique_state_count());
+    let states = checker.unique_state_count();
+    figures::note(&format!("protocol model, {flaw:?}: {states} states, broken: {found:?}"));
     assert!(!found.is_empty(), "{flaw:?} was not noticed");
 }
 

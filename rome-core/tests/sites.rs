@@ -424,20 +424,20 @@ async fn explain_says_where() {
             "SELECT * FROM host WHERE site = 'rome' AND id = 1",
             "Sites: rome; wide-area round trips: 0 (reads 0, commits 0)",
         ),
-        ("SELECT * FROM host WHERE site = 'pisa'", "Sites: pisa; wide-area round trips: 1 (reads 1, commits 0)"),
-        ("SELECT * FROM host", "Sites: pisa, rome, turin; wide-area round trips: 2 (reads 1, commits 1)"),
+        ("SELECT * FROM host WHERE site = 'pisa'", "Sites: pisa; wide-area round trips: 1 (reads 1: host at pisa; commits 0)"),
+        ("SELECT * FROM host", "wide-area round trips: 2 (reads 1: host at pisa, rome, turin; commits 1: validation)"),
         ("INSERT INTO host VALUES ('rome', 9, 'n', 1)", "Sites: rome; wide-area round trips: 0 (reads 0, commits 0)"),
         (
             "UPDATE host SET cores = 1 WHERE site = 'pisa' AND id = 1",
-            "Sites: pisa; wide-area round trips: 2 (reads 1, commits 1)",
+            "Sites: pisa; wide-area round trips: 2 (reads 1: host at pisa; commits 1: host at pisa)",
         ),
         (
             "UPDATE host SET site = 'turin' WHERE site = 'rome' AND id = 1",
-            "Sites: rome, up to 3 sites that their values name; wide-area round trips: at most 1 (reads 0, commits 1)",
+            "Sites: rome, up to 3 sites that their values name; wide-area round trips: at most 1 (reads 0; commits 1: rows of host)",
         ),
         (
             "SELECT * FROM host a JOIN host b ON b.site = a.site AND b.id = a.cores WHERE a.site = 'rome' AND a.id < 3",
-            "wide-area round trips: at most 2 (reads 1, commits 1)",
+            "wide-area round trips: at most 2 (reads 1: host at the site that its value names; commits 1: validation)",
         ),
     ] {
         let text = explain(sql).await;

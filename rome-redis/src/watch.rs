@@ -2,7 +2,8 @@
 //!
 //! All watches of a store share one connection, which waits by `XREAD BLOCK` for the next event of any followed stream: the [`Hub`]. It
 //! hands events to the [`Watcher`]s over a bounded channel for each stream. A watcher looks for itself (`scripts/watch.lua`)
-//! when it begins, when it fell behind the channel, and when the hub's connection was replaced.
+//! when it begins, when it fell behind the channel, and when the hub's connection was lost or replaced. It gives up where the server stays away for
+//! [`AWAY_LIMIT`].
 //!
 //! **No gap goes unnoticed**, whichever way an event came: each entry names the version of the event before it in its stream. The
 //! next event above a cursor is the true next one if and only if its predecessor is not above the cursor; otherwise events between
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Events of a stream that wait for slow watchers before those must look for themselves.
 const CHANNEL_LEN: usize = 256;
@@ -42,6 +43,8 @@ const UNBLOCK_PAUSE: Duration = Duration::from_millis(5);
 const UNBLOCK_ATTEMPTS: usize = 100;
 /// How long the hub waits after a failed connection.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a watcher tries to get its server back.
+const AWAY_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 struct Event {
@@ -178,6 +181,8 @@ async fn run(link: Arc<Link>, home: HomeKeys, followed: Arc<Followed>) {
         }
         if let Err(reason) = serve(&link, &home, &followed).await {
             tracing::warn!(address = link.address(), reason, "watching redis is interrupted");
+            // They find out by themselves whether the server is away.
+            followed.signal_all();
             sleep(RECONNECT_PAUSE).await;
         }
     }
@@ -299,6 +304,8 @@ pub(crate) struct Watcher {
     channel: Option<broadcast::Receiver<Signal>>,
     /// All events up to where the channel goes on were fetched.
     caught_up: bool,
+    /// Since when the server has not answered.
+    away_since: Option<Instant>,
     ended: bool,
 }
 
@@ -315,11 +322,12 @@ impl Watcher {
             fetched: VecDeque::new(),
             channel: None,
             caught_up: false,
+            away_since: None,
             ended: false,
         }
     }
 
-    /// The next event, as [`futures::stream::unfold`] asks for it. Waits as long as the server is away.
+    /// The next event, as [`futures::stream::unfold`] asks for it. Waits while the server is away, up to [`AWAY_LIMIT`].
     pub async fn next(mut self) -> Option<(Result<WatchEvent, StoreError>, Self)> {
         if self.ended {
             return None;
@@ -330,13 +338,20 @@ impl Watcher {
             }
             match self.advance().await {
                 Ok(()) => {}
-                Err(error @ StoreError::Unavailable { .. }) => tracing::debug!(%error, "a watch waits for redis"),
+                Err(error @ StoreError::Unavailable { .. }) if !self.is_long_away() => {
+                    tracing::debug!(%error, "a watch waits for redis");
+                }
                 Err(error) => {
                     self.ended = true;
                     return Some((Err(error), self));
                 }
             }
         }
+    }
+
+    /// Notes that the server is away; whether it has been for too long.
+    fn is_long_away(&mut self) -> bool {
+        self.away_since.get_or_insert_with(Instant::now).elapsed() >= AWAY_LIMIT
     }
 
     async fn advance(&mut self) -> Result<(), StoreError> {
@@ -367,6 +382,7 @@ impl Watcher {
     /// Fetches events behind the cursor. Once there are none, joins the channel and looks again, since events may have come between.
     async fn catch_up(&mut self) -> Result<(), StoreError> {
         let events = self.fetch().await?;
+        self.away_since = None;
         if events.is_empty() {
             let [_, _, stream] = &self.keys;
             self.caught_up = self.channel.is_some();

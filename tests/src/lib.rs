@@ -8,6 +8,7 @@ pub mod anomaly;
 pub mod audit;
 pub mod back_end;
 pub mod bank;
+pub mod figures;
 pub mod place;
 pub mod portable;
 pub mod random;

@@ -5,12 +5,17 @@
 //!   -> Scan on item using index item_order (order_id = 7)  rows~100
 //!   -> Look up in product by primary key (id = item.product_id)
 //! Round trips: 2 (reads 2, commits 0)
+//! Sites: pisa, rome; wide-area round trips: 2 (reads 1: item at pisa; commits 1: validation)
 //! ```
+//!
+//! The last line is there where there are several sites; of what crosses between them it gives the reasons.
 
+use super::participants::{Step, participants};
 use super::reach::{Reach, StoreTraits};
-use crate::catalog::Table;
+use crate::catalog::{SchemaView, Table};
 use crate::exec::expr::{BinaryOp, CompareOp, Expr, ExprKind, SortKey, Subquery, SubqueryBody, SubqueryKind, UnaryOp};
 use crate::exec::node::{Access, Assignment, Change, JoinKind, Node, Scan, SetOp};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// The plan of a query as lines of text.
@@ -21,12 +26,12 @@ pub fn explain_query(node: &Node, store: StoreTraits<'_>) -> Vec<String> {
     // What came from several homes is validated together.
     let commits = u64::from(trips.reach.may_spread());
     lines.push(trips_line(&trips, commits));
-    lines.extend(wide_line(&trips, commits, store));
+    lines.extend(wide_line(&trips, commits, &["validation".to_owned()], store));
     lines
 }
 
 /// The plan of a data-changing statement as lines of text. An autocommit statement's commit is counted.
-pub fn explain_change(change: &Change, store: StoreTraits<'_>) -> Vec<String> {
+pub fn explain_change(change: &Change, schema: &dyn SchemaView, store: StoreTraits<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     let (head, source) = match change {
         Change::Insert(insert) => (format!("Insert on {}", insert.table.name), &insert.source),
@@ -48,25 +53,43 @@ pub fn explain_change(change: &Change, store: StoreTraits<'_>) -> Vec<String> {
         });
         subqueries.for_each(|expr| trips.add_expr(expr, store));
     }
-    trips.reach.add(&Reach::of_change(change));
+    // Rows that were read elsewhere are changed there.
+    let mut commits = trips.why.clone();
+    if store.topology.is_spread() {
+        trips.add_participants(change, schema, store, &mut commits);
+    }
     lines.push(trips_line(&trips, 1));
-    lines.extend(wide_line(&trips, 1, store));
+    lines.extend(wide_line(&trips, 1, &commits, store));
     lines
 }
 
-/// Where it happens and what of it crosses between sites; nothing where there is only one.
-fn wide_line(trips: &Trips, commits: u64, store: StoreTraits<'_>) -> Option<String> {
+/// Where it happens, what of it crosses between sites, and why; nothing where there is only one.
+fn wide_line(trips: &Trips, commits: u64, why: &[String], store: StoreTraits<'_>) -> Option<String> {
     if !store.topology.is_spread() {
         return None;
     }
     let commits = if trips.reach.is_near(store) { 0 } else { commits };
     let least = if trips.reach.named > 0 { "at most " } else { "" };
+    let because = |count: u64, why: &[String]| match count {
+        0 => String::new(),
+        _ if why.is_empty() => String::new(),
+        _ => format!(": {}", why.join(", ")),
+    };
+    let (reads, committed) = (because(trips.wide, &trips.why), because(commits, why));
+    let mark = if reads.is_empty() && committed.is_empty() { "," } else { ";" };
     Some(format!(
-        "Sites: {}; wide-area round trips: {least}{} (reads {}, commits {commits})",
+        "Sites: {}; wide-area round trips: {least}{} (reads {}{reads}{mark} commits {commits}{committed})",
         trips.reach.text(store),
         trips.wide + commits,
         trips.wide
     ))
+}
+
+/// Notes a reason, once.
+fn note(why: &mut Vec<String>, reason: String) {
+    if !why.contains(&reason) {
+        why.push(reason);
+    }
 }
 
 fn trips_line(trips: &Trips, commits: u64) -> String {
@@ -84,6 +107,8 @@ struct Trips {
     per_row: u64,
     /// Of the reads, those that may leave the local site.
     wide: u64,
+    /// What is read there.
+    why: Vec<String>,
     reach: Reach,
 }
 
@@ -132,7 +157,41 @@ impl Trips {
         let reach = Reach::of_scan(scan, store);
         self.reach.add(&reach);
         let reads = scan_trips(scan, store);
-        (reads, if reach.is_near(store) { 0 } else { reads })
+        if reach.is_near(store) {
+            return (reads, 0);
+        }
+        let table = &scan.table.name;
+        let why =
+            if scan.by_claim { format!("{table} by its claim") } else { format!("{table} at {}", reach.text(store)) };
+        note(&mut self.why, why);
+        (reads, reads)
+    }
+
+    /// What a change reaches besides what its source reads: `commits` are the reasons why its commit leaves the site.
+    fn add_participants(
+        &mut self,
+        change: &Change,
+        schema: &dyn SchemaView,
+        store: StoreTraits<'_>,
+        commits: &mut Vec<String>,
+    ) {
+        let mut steps = BTreeSet::new();
+        for part in participants(change, schema, store) {
+            self.reach.add(&part.reach);
+            if part.reach.is_near(store) {
+                continue;
+            }
+            match part.read {
+                None => note(commits, part.why),
+                Some(step) => {
+                    steps.insert(step);
+                    note(&mut self.why, part.why);
+                }
+            }
+        }
+        self.wide += steps.len() as u64;
+        // That ON CONFLICT reads is counted wherever it does.
+        self.reads += steps.iter().filter(|step| **step != Step::Conflicts).count() as u64;
     }
 
     fn add_expr(&mut self, expr: &Expr, store: StoreTraits<'_>) {
@@ -142,6 +201,7 @@ impl Trips {
             let inner = Self::of(node, store);
             self.reach.add(&inner.reach);
             self.wide += inner.wide;
+            inner.why.into_iter().for_each(|why| note(&mut self.why, why));
             if outer.is_empty() {
                 self.reads += inner.reads
             } else {

@@ -10,6 +10,7 @@ mod columns;
 mod explain;
 mod join;
 pub mod logical;
+mod participants;
 mod reach;
 mod relation;
 mod resolve;

@@ -21,7 +21,7 @@ pub struct StoreTraits<'t> {
 }
 
 /// The value of a literal, cast or not.
-fn literal(expr: &Expr) -> Option<Value> {
+pub(super) fn literal(expr: &Expr) -> Option<Value> {
     match &expr.kind {
         ExprKind::Literal(value) => Some(value.clone()),
         ExprKind::Cast(inner) => cast(literal(inner)?, &expr.data_type).ok(),
@@ -149,7 +149,7 @@ impl Reach {
         if self.homes.len() > names.len() {
             parts.push(format!("{} homes", self.homes.len()));
         }
-        match self.named {
+        match self.named.min(traits.topology.sites.len()) {
             0 => {}
             1 => parts.push("the site that its value names".to_owned()),
             many => parts.push(format!("up to {many} sites that their values name")),

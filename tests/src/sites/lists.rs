@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
-use super::{SITES, Stop, Told, breathe, draw_site};
+use super::{Stop, Told, any_site, at_work, breathe, draw_site};
 use rome_core::Result;
 use rome_core::database::{Database, DatabaseExt, Queryable};
 use serde_json::{Value as Json, json};
@@ -35,7 +35,7 @@ impl History {
         let number = || self.numbers.fetch_add(1, Ordering::Relaxed);
         if rand::random_bool(0.4) {
             // Two that do this at two sites at once each read what the other writes.
-            return vec![((near, first), None), ((SITES[rand::random_range(0..SITES.len())], first), Some(number()))];
+            return vec![((near, first), None), ((any_site(), first), Some(number()))];
         }
         (0..rand::random_range(1..4))
             .map(|_| {
@@ -55,7 +55,7 @@ impl History {
         let read = "SELECT site, id, items FROM list ORDER BY site, id";
         let process = self.numbers.fetch_add(1, Ordering::Relaxed);
         let lists: Vec<(String, i64, String)> = db.query_as(read).await.unwrap();
-        let name = |site: &str| *SITES.iter().find(|name| **name == site).expect("a site of the test");
+        let name = |site: &str| *at_work().iter().find(|name| **name == site).expect("a site of the test");
         let asked: Vec<Json> = lists.iter().map(|(site, id, _)| json!(["r", key((name(site), *id)), null])).collect();
         self.note("invoke", process, asked.into());
         let seen: Vec<Json> =
@@ -65,7 +65,7 @@ impl History {
 }
 
 fn key((site, id): List) -> i64 {
-    let at = SITES.iter().position(|name| *name == site).expect("a site of the test");
+    let at = at_work().iter().position(|name| *name == site).expect("a site of the test");
     id * 10 + at as i64
 }
 

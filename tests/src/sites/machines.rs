@@ -7,7 +7,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
-use super::{SITES, Stop, Told, breathe, draw_site, is_usual};
+use super::{Stop, Told, any_site, breathe, draw_site, is_usual};
 use rome_core::database::{Database, Queryable};
 use rome_core::{Result, SqlState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,7 +97,7 @@ async fn change(db: &dyn Database, known: &mut Known, id: i64, machine: Machine)
             (db.execute((update, [site.into(), id.into(), owner.into()])).await, Some((site, host, owner)))
         }
         5..8 => {
-            let (there, host) = (SITES[rand::random_range(0..SITES.len())], rand::random_range(0..HOSTS));
+            let (there, host) = (any_site(), rand::random_range(0..HOSTS));
             let update = "UPDATE vm SET site = $3, host = $4 WHERE site = $1 AND id = $2";
             let values = [site.into(), id.into(), there.into(), host.into()];
             (db.execute((update, values)).await, Some((there, host, owner)))

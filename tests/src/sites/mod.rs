@@ -9,6 +9,8 @@
 //! | `lists` | appends to lists and reads of several, at several sites | the history is strictly serializable |
 //! | `machines` | rows that are inserted, changed, moved and deleted, with foreign keys and indexes | each row is as its owner was told |
 //! | `probe` | changes of rows that only their own site's clients touch | they succeed while the site is cut off |
+//!
+//! `shapes` has four sites with servers of other shapes, for the same work.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -20,6 +22,7 @@ pub mod lists;
 pub mod load;
 pub mod machines;
 pub mod probe;
+pub mod shapes;
 
 use crate::server::{Program, Server};
 use async_trait::async_trait;
@@ -30,17 +33,33 @@ use rome_core::{Error, Result, SqlState};
 use rome_etcd::{EtcdConfig, EtcdStore};
 use rome_proxy::Network;
 use rome_redis::{RedisOptions, RedisStore};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The sites.
 pub const SITES: [&str; 3] = ["pisa", "rome", "turin"];
 /// Between any two of them.
-const ROUND_TRIP: Duration = Duration::from_millis(10);
+pub const ROUND_TRIP: Duration = Duration::from_millis(10);
 /// How long the stores try to reach their servers.
 pub const CALL_TIMEOUT: Duration = Duration::from_millis(1_500);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// The sites at which work goes on in this process, where these are not [`SITES`].
+static AT_WORK: OnceLock<&'static [&'static str]> = OnceLock::new();
+
+/// The sites at which the work goes on.
+pub fn at_work() -> &'static [&'static str] {
+    AT_WORK.get().copied().unwrap_or(&SITES)
+}
+
+/// Has all work of this process go on at these sites. To be said before any begins.
+///
+/// # Panics
+/// Where other sites were named before.
+pub fn work_at(sites: &'static [&'static str]) {
+    assert_eq!(*AT_WORK.get_or_init(|| sites), sites);
+}
 
 /// Patience for tests, which wait for its end.
 pub fn options() -> Options {
@@ -217,7 +236,13 @@ impl Stop {
 
 /// A site drawn at random: this one, more often than not.
 fn draw_site(near: &'static str) -> &'static str {
-    if rand::random_bool(0.6) { near } else { SITES[rand::random_range(0..SITES.len())] }
+    if rand::random_bool(0.6) { near } else { any_site() }
+}
+
+/// Any site.
+fn any_site() -> &'static str {
+    let sites = at_work();
+    sites[rand::random_range(0..sites.len())]
 }
 
 /// A pause between two transactions.

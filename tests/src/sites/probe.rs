@@ -18,30 +18,30 @@ pub const SHARED_ROWS: usize = 2 * SITES.len();
 /// Changes of one site's rows so far.
 #[derive(Debug, Default)]
 pub struct Counts {
-    tried: AtomicU64,
     done: AtomicU64,
     unknown: AtomicU64,
-    /// Failed for another reason than that the site's own store did not answer.
-    blocked: AtomicU64,
+    /// Although the site's own store answered.
+    failed: AtomicU64,
+    /// The site's own store did not answer in time: a slow disk, or a killed server, is no matter of other sites.
+    slow: AtomicU64,
 }
 
 /// A moment's [`Counts`].
 #[derive(Clone, Copy, Debug)]
 pub struct Count {
-    /// Changes that ended.
-    pub tried: u64,
-    /// Those of them that were done.
+    /// Changes that were done.
     pub done: u64,
     /// Those that failed although the site's own store answered.
-    pub blocked: u64,
+    pub failed: u64,
+    /// Those that failed because it did not.
+    pub slow: u64,
 }
 
 impl Counts {
     /// So far.
     pub fn now(&self) -> Count {
-        let [tried, done, blocked] =
-            [&self.tried, &self.done, &self.blocked].map(|count| count.load(Ordering::Relaxed));
-        Count { tried, done, blocked }
+        let [done, failed, slow] = [&self.done, &self.failed, &self.slow].map(|count| count.load(Ordering::Relaxed));
+        Count { done, failed, slow }
     }
 }
 
@@ -69,11 +69,10 @@ pub async fn work(db: Arc<dyn Database>, site: &'static str, row: usize, counts:
         };
         if let Err(error) = updated {
             println!("{site}: a change of a row of its own: {error}");
-            // A slow disk, or a killed server, is no matter of other sites.
             let own = error.detail() == Some(&format!("At site \"{site}\"."));
-            counts.blocked.fetch_add(u64::from(!own), Ordering::Relaxed);
+            let count = if own { &counts.slow } else { &counts.failed };
+            count.fetch_add(1, Ordering::Relaxed);
         }
-        counts.tried.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -102,7 +102,7 @@ impl Engine {
         let traits = StoreTraits { follow: capabilities.follow, local, topology: &topology, copied: &copied };
         let mut lines = match &statement.action {
             Action::Query { node, .. } => explain_query(node, traits),
-            Action::Change(change) => explain_change(change, traits),
+            Action::Change(change) => explain_change(change, catalog.as_ref(), traits),
             _ => return Err(Error::unsupported("EXPLAIN of a statement that is no query or change")),
         };
         let report = txn.report();

@@ -415,6 +415,10 @@ impl Hearing {
                     }
                     sleep(self.pause).await;
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                    // A client that only watches runs no statement that would look for a site which it has never reached.
+                    if self.heard.engine.misses_sites() {
+                        self.heard.engine.sites_changed().await;
+                    }
                 }
                 failure => return Some(self.ended(News::Failed(Error::from(failure)))),
             }
