@@ -419,7 +419,7 @@ async fn a_copy_takes_over() {
     let accepted = ForgetOptions { drop_tables: false };
     let (db, forgotten) =
         RomeDatabase::forget_site("turin", sites, "rome", accepted, Options::default()).await.unwrap();
-    assert_eq!(forgotten.taken_over, ["flavor"]);
+    assert_eq!(forgotten.taken_over, [("flavor".to_owned(), "turin".to_owned())]);
     assert!(forgotten.dropped.is_empty() && forgotten.lost_rows.is_empty());
     assert_eq!(db.query_as::<i64, _>("SELECT id FROM flavor ORDER BY id").await.unwrap(), [1, 2]);
     // It is written here, and copied from here.

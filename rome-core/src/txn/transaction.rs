@@ -184,8 +184,19 @@ impl Txn {
     /// there in the same round trip, and the commit guards it: a stale description is a retryable error, never a wrong result.
     ///
     /// # Errors
-    /// 40001 where this transaction already relies on another version.
+    /// 40001 where this transaction already relies on another version; 55006 where the table waits for its claims to be made anew.
     pub fn use_table(&mut self, table: &Table) -> Result<()> {
+        if table.unclaimed {
+            return Err(Error::new(
+                SqlState::OBJECT_IN_USE,
+                format!(
+                    "the unique keys of table \"{}\" are being claimed anew, since a site was forgotten",
+                    table.name
+                ),
+            )
+            .with_table(&table.name)
+            .with_hint("Wait for the command that forgets the site, or repeat it where it has failed."));
+        }
         self.use_description(table.id, table.version, table.stamp)
     }
 

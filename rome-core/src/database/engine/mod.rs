@@ -13,15 +13,17 @@
 //! | `replication` | copies of global tables |
 //! | `watch` | the rows of a query, then their changes |
 //! | `status`, `lag` | how the sites are, and how far their copies are behind, asked from outside |
-//! | `forget` | a site that is gone for good |
+//! | `forget`, `heirs`, `reclaim` | a site that is gone for good; who goes on with its global tables; claims made anew |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
 mod autocommit;
 mod forget;
+mod heirs;
 mod interactive;
 mod lag;
 mod moves;
 mod numbers;
+mod reclaim;
 mod replication;
 mod running;
 mod sites;
