@@ -5,8 +5,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use rome_core::database::{
-    FixedSites, ForgetOptions, Forgotten, Options, Queryable, RomeDatabase, SiteState, Sites, Standing, Survey,
-    SurveyOptions,
+    DatabaseExt, FixedSites, ForgetOptions, Forgotten, Options, Queryable, RomeDatabase, SiteState, Sites, Standing,
+    Survey, SurveyOptions,
 };
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, HomeId, KeyRange, MemoryStore, Read, ReadOutcome, ReadRequest, Store,
@@ -487,4 +487,32 @@ async fn nothing_is_torn_when_who_forgets_a_site_dies() {
     }
     println!("the site went on {went_on} times, and was told {told} times");
     assert!(went_on > 0 && told > 0);
+}
+
+/// Who only writes at a site that was forgotten meets no other site, and is told nevertheless, when it is cut off no more.
+#[tokio::test]
+async fn a_site_that_comes_back_writes_nothing() {
+    let world = World::new();
+    drop(with_hosts(&world).await);
+    let patience = Patience { sweep_every: Some(Duration::from_millis(100)), ..options().patience };
+    let there = RomeDatabase::open_sites("turin", world.all(), Options { patience, ..options() }).await.unwrap();
+    there.execute("UPDATE host SET cores = 1 WHERE site = 'turin'").await.unwrap();
+    let open = there.begin().await.unwrap();
+    open.execute("UPDATE host SET cores = 2 WHERE site = 'turin' AND id = 2").await.unwrap();
+    world.lose(2, true);
+    world.forget("rome", "turin", ForgetOptions::default()).await.unwrap();
+    world.lose(2, false);
+    let removed = async {
+        loop {
+            if let Err(error) = there.execute("UPDATE host SET cores = 3 WHERE site = 'turin' AND id = 3").await {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let error = tokio::time::timeout(Duration::from_millis(600), removed).await.expect("refused after a few periods");
+    let (state, words) = (SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "site \"turin\" was removed");
+    refused::<()>(Err(error), state, words);
+    refused(there.query("SELECT 1 FROM host WHERE site = 'turin'").await, state, words);
+    refused(open.commit().await, state, words);
 }

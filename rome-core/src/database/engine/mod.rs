@@ -10,6 +10,7 @@
 //! | `numbers` | identity columns |
 //! | `sweeper` | ending what other clients have left behind |
 //! | `sites` | opening a database at several sites; sites that join and leave |
+//! | `membership` | noticing that the local site was forgotten |
 //! | `replication` | copies of global tables |
 //! | `watch` | the rows of a query, then their changes |
 //! | `status`, `lag` | how the sites are, and how far their copies are behind, asked from outside |
@@ -21,6 +22,7 @@ mod forget;
 mod heirs;
 mod interactive;
 mod lag;
+mod membership;
 mod moves;
 mod numbers;
 mod reclaim;
@@ -47,6 +49,7 @@ use async_trait::async_trait;
 pub use forget::{ForgetOptions, Forgotten};
 use interactive::RomeTransaction;
 pub use lag::Lag;
+use membership::Membership;
 pub use moves::PlacementMove;
 use numbers::Numbers;
 use parking_lot::{Mutex as SyncMutex, RwLock};
@@ -148,12 +151,17 @@ impl RomeDatabase {
             events: Events::default(),
             freshness: Freshness::default(),
             replicator: OnceLock::new(),
+            membership: OnceLock::new(),
             moving: SyncMutex::default(),
             _sweeper: sweeper,
         };
+        let random = StdRng::seed_from_u64(engine.options.incarnation(7) as u64);
         let engine = Arc::new(engine);
         if let Some(replicator) = engine.sites.as_ref().and_then(|_| Replicator::start(&engine)) {
             let _ = engine.replicator.set(replicator);
+        }
+        if let Some(membership) = engine.sites.as_ref().and_then(|_| Membership::start(&engine, random)) {
+            let _ = engine.membership.set(membership);
         }
         Self { engine }
     }
@@ -240,6 +248,7 @@ pub(super) struct Engine {
     events: Events,
     freshness: Freshness,
     replicator: OnceLock<Replicator>,
+    membership: OnceLock<Membership>,
     /// The tables that this client moves, by the space of the copies: rows that it has passed.
     moving: SyncMutex<HashMap<u32, u64>>,
     _sweeper: Option<Sweeper>,

@@ -11,6 +11,7 @@ use crate::catalog::{Catalog, Table, check_format, format_mark, stamp_of};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Commit, Guard, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store, Write};
 use crate::topology::{HomeNo, Sites, Topology};
+pub(super) use crate::txn::was_removed;
 use crate::txn::{Client, HomeRead, Mode, Place, Txn, fenced_at, value_or_intent};
 use bytes::Bytes;
 use futures::future::{join_all, try_join};
@@ -231,6 +232,29 @@ impl Engine {
         answers.into_iter().any(|answer| matches!(answer, Ok(Ok(true))))
     }
 
+    /// Whether another site says for certain that the local one is none of the database any more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn is_removed_at(&self, site: &str) -> Result<bool> {
+        let catalog = self.catalog();
+        let (topology, local) = (catalog.topology(), self.client.local_site());
+        let store = self.store_of(site).await?;
+        let home = HomeId::new(&self.options.home);
+        let request = ReadRequest { reads: vec![Read::Point(topology_key())], ..ReadRequest::default() };
+        let (found, fenced) = try_join(
+            async { store.read(&home, request).await.map_err(Error::from) },
+            is_fenced(&store, &home, topology, local),
+        )
+        .await?;
+        let ReadOutcome::Answer(answer) = found else { return Ok(false) };
+        // A topology that is not decided yet may be undone: it is no JSON, and says nothing.
+        let entry = answer.results.first().and_then(|result| result.entries.first());
+        let theirs: Option<Topology> = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        Ok(theirs
+            .is_some_and(|theirs| theirs.cluster == topology.cluster && (fenced || forgets(&theirs, topology, local))))
+    }
+
     async fn reach_site(&self, topology: &Topology, site: &str) -> Result<Standing> {
         let store = self.store_of(site).await?;
         let places = places(topology, site, &store, &self.options.home)?;
@@ -332,12 +356,6 @@ pub(super) fn one_of_several(topology: &Topology) -> Error {
     Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "the store is one site of a database that has several")
         .with_detail(format!("Its sites are: {}.", names.join(", ")))
         .with_hint("Open the database with its topology.")
-}
-
-/// SQLSTATE 55000: the local site has left the database.
-pub(super) fn was_removed(site: &str) -> Error {
-    Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("site \"{site}\" was removed from the database"))
-        .with_hint("Open the database as a client of another site.")
 }
 
 pub(super) fn nothing_at(site: &str) -> Error {
