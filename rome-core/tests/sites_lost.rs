@@ -4,9 +4,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use rome_core::database::{
-    DatabaseExt, FixedSites, ForgetOptions, Forgotten, Options, Queryable, RomeDatabase, SiteState, Sites, Standing,
-    Survey, SurveyOptions,
+    Database, DatabaseExt, FixedSites, ForgetOptions, Forgotten, IntoStatement, Options, Queryable, RomeDatabase,
+    SiteState, Sites, Standing, Survey, SurveyOptions, Watch, WatchItem,
 };
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, HomeId, KeyRange, MemoryStore, Read, ReadOutcome, ReadRequest, Store,
@@ -69,7 +70,20 @@ impl Store for Mortal {
     }
 
     async fn watch(&self, home: &HomeId, stream: Bytes, after: Option<Version>) -> Result<WatchStream, StoreError> {
-        self.inner.watch(home, stream, after).await
+        self.alive()?;
+        let events = self.inner.watch(home, stream, after).await?;
+        // Breaks off when the store is lost.
+        let broken = futures::stream::unfold((events, Arc::clone(&self.lost)), |(mut events, lost)| async move {
+            loop {
+                if lost.load(Ordering::Relaxed) {
+                    return None;
+                }
+                if let Ok(event) = tokio::time::timeout(Duration::from_millis(20), events.next()).await {
+                    return event.map(|event| (event, (events, lost)));
+                }
+            }
+        });
+        Ok(broken.boxed())
     }
 }
 
@@ -515,4 +529,44 @@ async fn a_site_that_comes_back_writes_nothing() {
     refused::<()>(Err(error), state, words);
     refused(there.query("SELECT 1 FROM host WHERE site = 'turin'").await, state, words);
     refused(open.commit().await, state, words);
+}
+
+async fn heard(watch: &mut Watch) -> Option<Result<WatchItem>> {
+    tokio::time::timeout(Duration::from_secs(10), watch.next()).await.expect("it goes on, or ends")
+}
+
+/// Whoever watches a table of a site that is forgotten hears that it is gone, or of its new home.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_outlive_the_home_of_their_table() {
+    let world = World::new();
+    let db = world.client("rome").await;
+    db.execute("CREATE TABLE there (id bigint PRIMARY KEY) WITH (placement = 'at(turin)')").await.unwrap();
+    db.execute("CREATE TABLE everywhere (id bigint PRIMARY KEY) WITH (placement = 'global(turin)')").await.unwrap();
+    db.execute("INSERT INTO everywhere VALUES (1)").await.unwrap();
+    let patience = Patience { replicate_every: Some(Duration::from_millis(20)), ..options().patience };
+    let copying = RomeDatabase::open_sites("rome", world.all(), Options { patience, ..options() }).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut gone = db.watch("SELECT id FROM there".into_statement(), None).await.unwrap();
+    let mut moves = db.watch("SELECT id FROM everywhere".into_statement(), None).await.unwrap();
+    assert!(matches!(heard(&mut gone).await, Some(Ok(WatchItem::Current(_)))));
+    assert!(matches!(heard(&mut moves).await, Some(Ok(WatchItem::Rows(_)))));
+    assert!(matches!(heard(&mut moves).await, Some(Ok(WatchItem::Current(_)))));
+    // Until the description that tells of changes has been copied.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.lose(2, true);
+    for watch in [&mut gone, &mut moves] {
+        assert!(matches!(heard(watch).await, Some(Ok(WatchItem::Lost { site, .. })) if site == "turin"));
+    }
+    let (_, forgotten) = world.forget("pisa", "turin", ForgetOptions { drop_tables: true }).await.unwrap();
+    // The copy is at another site than the one who asks for it.
+    assert_eq!(forgotten.taken_over, [("everywhere".to_owned(), "rome".to_owned())]);
+    assert_eq!(forgotten.dropped, ["there"]);
+    assert!(matches!(heard(&mut gone).await, Some(Ok(WatchItem::Reset))));
+    refused(heard(&mut gone).await.unwrap(), SqlState::UNDEFINED_TABLE, "there");
+    assert!(heard(&mut gone).await.is_none());
+    assert!(matches!(heard(&mut moves).await, Some(Ok(WatchItem::Reset))));
+    assert!(matches!(heard(&mut moves).await, Some(Ok(WatchItem::Rows(rows))) if rows.len() == 1));
+    assert!(matches!(heard(&mut moves).await, Some(Ok(WatchItem::Current(_)))));
+    copying.execute("INSERT INTO everywhere VALUES (2)").await.unwrap();
+    assert!(matches!(heard(&mut moves).await, Some(Ok(WatchItem::Changes { changes, .. })) if changes.len() == 1));
 }
