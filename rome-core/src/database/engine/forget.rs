@@ -10,6 +10,7 @@
 //!    kept and those on rows that it had.
 //! 5. What had prepared with the site in the meantime is decided, too; after the fourth step nothing can any more.
 //! 6. The keys of the rows that remain are claimed anew, page by page ([`super::reclaim`]); their tables can't be used before that is done.
+//! 7. The ledgers of escrowed counters are closed with it, so that a new site of its name begins with nothing.
 //!
 //! What is in doubt stands in the way of the new topology, by its marks; therefore it is decided before. Decided without the fence it could be
 //! decided otherwise by a site that comes back. A store that answers as a site of the database is not gone: such a site is removed, not forgotten. One
@@ -24,6 +25,7 @@ use crate::catalog::keys::{
     whole_space,
 };
 use crate::catalog::{Homes, Placement, Table, TableId, stamp_of};
+use crate::database::escrow::close_ledgers;
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Entry, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store};
 use crate::topology::{HomeNo, Sites, Topology};
@@ -151,6 +153,7 @@ impl RomeDatabase {
         decided.extend(client.decide_without(lost, &shrunk.homes()).await?);
         client.forget_records_with(lost, &shrunk.homes()).await?;
         forgotten.claimed = db.engine.reclaim().await?;
+        close_ledgers(&db, name).await?;
         db.engine.collect_garbage().await?;
         forgotten.decided = decided;
         Ok((db, forgotten))
