@@ -214,7 +214,11 @@ fn is_passing(error: &Error) -> bool {
 /// Refuses to forget a site whose store answers as one of the database.
 async fn refuse_alive(sites: &Arc<dyn Sites>, topology: &Topology, name: &str, options: &Options) -> Result<()> {
     if !sites.names().iter().any(|known| known == name) {
-        return Ok(());
+        return Err(Error::new(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("nothing says where the store of site \"{name}\" is, so nobody can see that it is gone"),
+        )
+        .with_hint("Name the site with its store among the sites that this client knows."));
     }
     let home = HomeId::new(&options.home);
     let asked = async { topology_at(&sites.store(name).await?, &home).await };
