@@ -8,7 +8,9 @@ mod figures;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rome_core::database::escrow::MAX_AMOUNT;
-use rome_core::database::{Database, DatabaseExt, Escrow, FixedSites, Options, Queryable, RomeDatabase, Transaction};
+use rome_core::database::{
+    Database, DatabaseExt, Escrow, FixedSites, ForgetOptions, Options, Queryable, RomeDatabase, Transaction,
+};
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, HomeId, MemoryStore, ReadOutcome, ReadRequest, Store, StoreError, Version,
     WatchStream,
@@ -93,15 +95,22 @@ impl World {
         world
     }
 
-    async fn database(&self, at: usize) -> RomeDatabase {
+    fn sites(&self, at: usize) -> Arc<FixedSites> {
         let sites = (0..SITES).map(|to| {
             let (store, cut) = (Arc::clone(&self.stores[to]), Arc::clone(&self.cut));
             (site(to), Arc::new(Reached { store, is_local: at == to, cut, from: at, to }) as Arc<dyn Store>)
         });
+        Arc::new(FixedSites::new(sites))
+    }
+
+    fn options(&self) -> Options {
         let patience = Patience { sweep_every: None, ..Patience::default() };
         let seed = Some(self.clients.fetch_add(1_000, Ordering::Relaxed));
-        let options = Options { patience, seed, ..Options::default() };
-        RomeDatabase::open_sites(&site(at), Arc::new(FixedSites::new(sites)), options).await.unwrap()
+        Options { patience, seed, ..Options::default() }
+    }
+
+    async fn database(&self, at: usize) -> RomeDatabase {
+        RomeDatabase::open_sites(&site(at), self.sites(at), self.options()).await.unwrap()
     }
 
     async fn escrow(&self, at: usize) -> Escrow {
@@ -613,4 +622,42 @@ async fn a_hot_purse_is_no_livelock() {
     println!("one client {alone:.0}/s, 16 clients {together:.0}/s, 16 clients of 8 purses {apart:.0}/s");
     assert!(together > 0.7 * alone, "{together:.0}/s by 16 clients, {alone:.0}/s by one");
     assert!(apart > 1.5 * together, "{apart:.0}/s of 8 purses, {together:.0}/s of one");
+}
+
+/// A site is gone for good, the budget grows by what it held, and a new site takes its name: it gets nothing of what the old one had.
+#[tokio::test(start_paused = true)]
+async fn a_new_site_is_not_taken_for_an_old_one_of_its_name() {
+    let mut world = World::new().await;
+    let escrow = world.escrow(1).await;
+    escrow.create("c", 800).await.unwrap();
+    // The richest is asked, both ways: there are lines of every kind.
+    escrow.spend("c", 150).await.unwrap();
+    world.escrow(7).await.spend("c", 40).await.unwrap();
+    world.escrow(7).await.grow("c", 10).await.unwrap();
+    world.cut_off(7, true);
+    RomeDatabase::forget_site("site1", world.sites(1), "site7", ForgetOptions::default(), world.options())
+        .await
+        .unwrap();
+    let escrow = world.escrow(1).await;
+    let left = escrow.balance("c").await.unwrap().budget;
+    assert!(left < 800, "{left}");
+    escrow.grow("c", 800 - left).await.unwrap();
+    world.stores[7] = Arc::new(MemoryStore::new());
+    world.cut_off(7, false);
+    let db = world.database(1).await;
+    db.add_site("site7").await.unwrap();
+    db.ended().await;
+    let new = world.escrow(7).await;
+    new.reconcile("c").await.unwrap();
+    // Those who know the new store.
+    let escrow = world.escrow(1).await;
+    for at in 0..SITES {
+        escrow.reconcile_site("c", &site(at)).await.unwrap();
+    }
+    let balance = new.balance("c").await.unwrap();
+    assert_eq!(balance.budget, 800, "{balance:?}");
+    assert_eq!(balance.sites.iter().find(|of| of.site == "site7").map(|of| of.unspent + of.spent), Some(0));
+    // And takes part from now on.
+    new.spend("c", 5).await.unwrap();
+    assert_eq!(escrow.balance("c").await.unwrap().budget, 800);
 }

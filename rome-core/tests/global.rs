@@ -623,13 +623,13 @@ async fn a_copy_takes_over() {
     let rome = world.client("rome").await;
     rome.execute("DELETE FROM flavor WHERE id = 2").await.unwrap();
     drop(rome);
-    let stores = NAMES.iter().zip(&world.links).filter(|(name, _)| **name != "rome");
-    let stores = stores.map(|(name, link)| ((*name).to_owned(), Arc::clone(link) as Arc<dyn Store>));
+    let all = NAMES.iter().zip(&world.links);
+    let stores = all.map(|(name, link)| ((*name).to_owned(), Arc::clone(link) as Arc<dyn Store>));
     let sites = Arc::new(FixedSites::new(stores));
     let accepted = ForgetOptions { drop_tables: false };
     let (db, forgotten) =
         RomeDatabase::forget_site("turin", sites, "rome", accepted, Options::default()).await.unwrap();
-    assert_eq!(forgotten.taken_over, ["flavor"]);
+    assert_eq!(forgotten.taken_over, [("flavor".to_owned(), "turin".to_owned())]);
     assert!(forgotten.dropped.is_empty() && forgotten.lost_rows.is_empty());
     assert_eq!(db.query_as::<i64, _>("SELECT id FROM flavor ORDER BY id").await.unwrap(), [1, 2]);
     // It is written here, and copied from here.

@@ -74,6 +74,7 @@ fn table(id: u32, name: &str, columns: &[(&str, DataType)], indexes: Vec<Index>)
         target: None,
         claims: None,
         changes: false,
+        unclaimed: false,
         authorities: vec![],
         homes: Homes::default(),
     })

@@ -424,7 +424,10 @@ async fn explain_says_where() {
             "SELECT * FROM host WHERE site = 'rome' AND id = 1",
             "Sites: rome; wide-area round trips: 0 (reads 0, commits 0)",
         ),
-        ("SELECT * FROM host WHERE site = 'pisa'", "Sites: pisa; wide-area round trips: 1 (reads 1: host at pisa; commits 0)"),
+        (
+            "SELECT * FROM host WHERE site = 'pisa'",
+            "Sites: pisa; wide-area round trips: 1 (reads 1: host at pisa; commits 0)",
+        ),
         ("SELECT * FROM host", "wide-area round trips: 2 (reads 1: host at pisa, rome, turin; commits 1: validation)"),
         ("INSERT INTO host VALUES ('rome', 9, 'n', 1)", "Sites: rome; wide-area round trips: 0 (reads 0, commits 0)"),
         (

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rome::store::{Commit, HomeId, Write};
-use rome::{Options, Queryable};
+use rome::{Executor, IntoStatement, Options, Queryable, ReadMode};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// What the program said.
@@ -365,6 +366,9 @@ fn stores_of_others_are_refused() {
     let with_newer = format!("{text}\n{}", sites_of(&[("turin", &newer)]));
     ground.write("sites.toml", &with_newer);
     ground.topology("init", &[]).badly(&["holds format 77", "57P03"]);
+    ground.write("sites.toml", &text.replace(&ground.store("rome"), &ground.store("pisa")));
+    ground.topology("init", &[]).badly(&["sites \"pisa\" and \"rome\" have the same store", "08001"]);
+    ground.write("sites.toml", &with_newer);
     ground.topology("status", &[]).badly(&["other format", "holds format 77"]);
     ground.write("sites.toml", &text);
     assert_eq!((&ground.kept(&ground.store("pisa"))["epoch"], ground.text()), (&1.into(), text));
@@ -380,17 +384,44 @@ fn a_site_that_is_gone_is_forgotten() {
     ground.sql(&[&unique, there, "INSERT INTO t VALUES ('pisa', 1, 'a'), ('rome', 1, 'b'), ('turin', 1, 'c')"]);
     let forget = |more: &[&str]| ground.topology("forget", &[&["turin"], more].concat());
     assert_eq!(forget(&[]).code, 2);
+    // A global table, of which there is a copy at the local site.
+    let url = format!("topology:{}", ground.file("sites.toml"));
+    in_runtime(async {
+        let db = rome::connect_sites(&url, Options::default()).await.unwrap();
+        let global = "CREATE TABLE everywhere (id bigint PRIMARY KEY) WITH (placement = 'global(turin)')";
+        db.execute(global).await.unwrap();
+        let copied = ReadMode::Stale { max: Duration::from_secs(60) };
+        for _ in 0..100 {
+            let read = db.run_reading("SELECT id FROM everywhere".into_statement(), copied).await.unwrap();
+            if read.report.staleness.is_some() {
+                db.ended().await;
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("never copied");
+    });
     forget(&["--yes-it-is-gone"]).badly(&["\"turin\" is not gone: its store answers", "55000", "hint: Move or delete"]);
     std::fs::remove_file(ground.path("turin.rome")).unwrap();
     let text = ground.text();
     ground.topology("status", &[]).badly(&["unreachable"]);
     ground.topology("remove", &["turin"]).badly(&["turin"]);
     assert!(!ground.path("turin.rome").exists());
+    // To begin what is there already makes no store in place of one that was lost.
+    ground.topology("init", &[]).well("exists already");
+    assert!(!ground.path("turin.rome").exists());
     forget(&["--yes-it-is-gone"]).badly(&["would be gone: \"there\"", "55000"]);
+    // Who does not name it can't see that it is gone.
+    let (before, _) = text.split_once("[[site]]\nname = \"turin\"").unwrap();
+    ground.write("sites.toml", before);
+    forget(&["--yes-it-is-gone", "--drop-tables"]).badly(&["nobody can see that it is gone", "55000"]);
+    ground.write("sites.toml", &text);
     assert_eq!((&ground.kept(&ground.store("pisa"))["epoch"], ground.text()), (&1.into(), text));
     let done =
         forget(&["--yes-it-is-gone", "--drop-tables", "--json"]).well("taken out of the database and of the file");
+    assert!(done.err.contains("\"everywhere\" is written at site \"pisa\" from now on"), "{done:#?}");
     let done = done.json();
+    assert_eq!(done["taken_over_tables"], serde_json::json!([{ "table": "everywhere", "site": "pisa" }]));
     assert_eq!((&done["dropped_tables"], &done["tables_that_lost_rows"]), (&vec!["there"].into(), &vec!["t"].into()));
     assert_eq!((&done["decided"], &done["topology"]["epoch"]), (&Vec::<Value>::new().into(), &2.into()));
     assert!(!ground.text().contains("turin"));
@@ -455,6 +486,8 @@ fn kinds_of_stores_differ_from_site_to_site() {
     }
     ground.sql(&["DELETE FROM t WHERE site = 'turin'"]);
     ground.topology("remove", &["turin"]).well("removed from the database and from the file");
-    ground.topology("add", &["milan", "--store", &redis]).badly(&["\"milan\"", "55000"]);
+    ground
+        .topology("add", &["milan", "--store", &redis])
+        .badly(&["\"pisa\" and \"milan\" have the same store", "08001"]);
     assert_eq!(ground.kept(&etcd)["epoch"], 3);
 }

@@ -88,6 +88,14 @@ impl TopologyFile {
         if content.site.is_empty() {
             return Err(invalid("the topology file names no site".to_owned()));
         }
+        for (at, site) in content.site.iter().enumerate() {
+            // Each mention of a store in memory is one of its own.
+            let shared =
+                |other: &&FileSite| other.name != site.name && other.store == site.store && site.store != "memory:";
+            if let Some(other) = content.site.iter().take(at).find(shared) {
+                return Err(invalid(format!("sites \"{}\" and \"{}\" have the same store", other.name, site.name)));
+            }
+        }
         let opened = content.site.iter().map(|site| (site.name.clone(), OnceCell::new())).collect();
         Ok(Self { local: content.local, sites: content.site, opened })
     }
@@ -167,6 +175,7 @@ mod tests {
             "[[site]]\nname = \"a\"\nstore = \"redis://:secret@h\"\nhouses = 3",
             "[[site]\nstore = \"redis://:secret@h\"",
             "[[site]]\nname = \"a\"\nstore = redis://:secret@h",
+            "[[site]]\nname = \"a\"\nstore = \"redis://:secret@h\"\n[[site]]\nname = \"b\"\nstore = \"redis://:secret@h\"",
         ] {
             let error = TopologyFile::parse(text).unwrap_err();
             assert_eq!(error.state(), SqlState::CONNECTION_REJECTED, "{text}");

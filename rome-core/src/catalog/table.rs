@@ -59,6 +59,9 @@ pub struct Table {
     /// The homes that keep claims on keys that name none themselves; changed only with the spaces of the claims.
     #[serde(default)]
     pub authorities: Vec<HomeNo>,
+    /// The claims on its keys are still to be made anew, since a site was forgotten: nobody may use it before that is done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclaimed: bool,
     /// Whether every change of a row is told in a stream of its home, for those who watch the table.
     #[serde(default)]
     pub changes: bool,

@@ -310,7 +310,7 @@ pub struct LaneTicket {
     pub client: u128,
     /// The lane of that client; one commit at a time.
     pub lane: u32,
-    /// Rises by one with each commit of the lane, beginning at 1.
+    /// Rises with each commit of the lane, beginning at 1.
     pub sequence: u64,
 }
 

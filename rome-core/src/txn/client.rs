@@ -199,6 +199,8 @@ pub struct Client {
     reached: AtomicU64,
     patience: Patience,
     unended: Unended,
+    /// The local site was taken out of the database without being asked.
+    removed: AtomicBool,
 }
 
 impl Client {
@@ -229,6 +231,7 @@ impl Client {
             reached: AtomicU64::new(0),
             patience,
             unended: Unended::default(),
+            removed: AtomicBool::new(false),
         };
         others.into_iter().for_each(|place| client.reach(place));
         Arc::new(client)
@@ -416,6 +419,22 @@ impl Client {
         self.unended.none().await;
     }
 
+    /// Lets nothing be read or changed any more: the local site is none of the database.
+    pub fn leave_database(&self) {
+        self.removed.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses where the local site is known to be none of the database any more.
+    ///
+    /// # Errors
+    /// 55000.
+    pub(super) fn check_member(&self) -> Result<()> {
+        match self.removed.load(Ordering::Relaxed) {
+            true => Err(was_removed(self.local_site())),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn unended(&self) -> &Unended {
         &self.unended
     }
@@ -447,4 +466,10 @@ impl Client {
         // Two clients' numbers are as far apart as their incarnations, which are random.
         TxnId(self.incarnation.wrapping_add(u128::from(self.transactions.fetch_add(1, Ordering::Relaxed))))
     }
+}
+
+/// SQLSTATE 55000: the local site has left the database.
+pub fn was_removed(site: &str) -> Error {
+    Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("site \"{site}\" was removed from the database"))
+        .with_hint("Open the database as a client of another site.")
 }

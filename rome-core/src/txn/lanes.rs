@@ -40,7 +40,8 @@ impl Lanes {
     }
 }
 
-/// One lane, for one commit. Goes back to its pool when dropped, its sequence number used up whether or not the commit was sent.
+/// One lane, for one commit. Goes back to its pool when dropped, its sequence number used up whether or not the commit was sent; and the number after it,
+/// which undoes the commit where that is the part of a transaction over several homes.
 #[derive(Debug)]
 pub(super) struct Lane {
     lanes: Arc<Lanes>,
@@ -63,7 +64,7 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         if self.open {
-            self.lanes.idle.lock().push((self.number, self.sequence + 1));
+            self.lanes.idle.lock().push((self.number, self.sequence + 2));
         }
     }
 }

@@ -1,23 +1,35 @@
 //! What transactions over several homes have left undecided with homes that are gone for good, and how it is decided without them.
 //!
+//! First the lost homes are *fenced*: every home that remains notes that they are gone ([`Client::fence`]). From then on nobody finalises anything
+//! there that had its record at a lost home, also where that comes back, so that what the promises say stays as it is until it is decided, by
+//! whoever goes on after one who dies.
+//!
 //! Where the record is at a home that remains, it decides, as always; what it has not decided yet, and all of what had its record at a lost home, is
-//! decided by the promises that remain:
+//! decided by the participants that remain:
 //!
 //! | the remaining participants | decision | |
 //! |---|---|---|
 //! | one of them never promised, and never will (it is poisoned) | aborted | for certain: it can't have committed |
+//! | one of them was undone, or somebody has tried to: its lane tells ([`Trace::Undone`]) | aborted | for certain: that follows a decision |
 //! | all promised, or have ended their part already | committed | assumed: it may have been acknowledged; the lost home alone could have refused it |
 //!
 //! The assumption loses no acknowledged commit. It is wrong where the lost home refused, or never heard of it, and the client could not write that
-//! down at any home that remains.
+//! down at any home that remains. A home whose store has forgotten its lanes, as an embedded one does with its process, can't tell that a
+//! transaction was undone there.
 
 use super::client::Client;
-use super::marks::{Participant, Promise, Record, TxnId, all_promises, all_records, decode, owner_of};
-use super::perform::DistributedTxn;
+use super::marks::{
+    Participant, Promise, Record, TxnId, all_fences, all_promises, all_records, decode, fence_key, fenced_home,
+    owner_of,
+};
+use super::perform::{DistributedTxn, Trace};
 use super::protocol::{Decision, Found, Reply, Request, RequestKind};
 use crate::error::{Error, Result};
-use crate::store::{Entry, KeyRange, Read, ReadLimits, successor};
+use crate::store::{
+    Commit, Entry, HomeId, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, Store, Write, successor,
+};
 use crate::topology::HomeNo;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::sleep;
 
@@ -34,9 +46,38 @@ pub struct DecidedTxn {
     pub keys: usize,
 }
 
+/// The homes that are fenced at a home, with the names of their sites.
+///
+/// # Errors
+/// The store's.
+pub async fn fenced_at(store: &dyn Store, home: &HomeId) -> Result<BTreeMap<HomeNo, String>> {
+    let reads = vec![Read::Range { range: all_fences(), limit: None, reverse: false }];
+    let request = ReadRequest { reads, ..ReadRequest::default() };
+    let ReadOutcome::Answer(answer) = store.read(home, request).await? else {
+        return Err(Error::internal("a read without guards had a conflict"));
+    };
+    let fences = answer.results.iter().flat_map(|result| &result.entries);
+    fences.map(|entry| Ok((fenced_home(&entry.key)?, String::from_utf8_lossy(&entry.value).into_owned()))).collect()
+}
+
 impl Client {
-    /// Decides and ends, at the homes that remain, the transactions that lost homes take part in and that were left behind: those that are still
-    /// there after `recovery_after`. Call it again until it finds none.
+    /// Fences the homes of a site that is gone at those that remain, for ever: numbers of homes are not used again.
+    ///
+    /// # Errors
+    /// 08006 where a home that remains can't be reached; it may be done at others by then. Do it again.
+    pub async fn fence(&self, lost: &BTreeSet<HomeNo>, site: &str, remaining: &[HomeNo]) -> Result<()> {
+        // A client that is alive may yet write down what it has heard.
+        sleep(self.patience().recovery_after).await;
+        let name = Bytes::copy_from_slice(site.as_bytes());
+        for home in remaining {
+            let writes = lost.iter().map(|gone| Write::Put(fence_key(*gone), name.clone())).collect();
+            self.link(*home)?.commit(Commit { writes, ..Commit::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides and ends, at the homes that remain, the transactions that lost homes, which are fenced, take part in and that were left
+    /// behind: those that are still there after `recovery_after`. Call it again until it finds none.
     ///
     /// # Errors
     /// 08006 where a home that remains can't be reached; what was decided before stays so.
@@ -154,12 +195,11 @@ async fn by_record(homes: &DistributedTxn) -> Result<(Decision, bool)> {
     }
 }
 
-/// What the promises of these participants come to; none that is missing is ever given afterwards.
+/// What the participants that remain come to; no promise that is missing is ever given afterwards.
 async fn by_promises(homes: &DistributedTxn) -> Result<(Decision, bool)> {
-    let mut refused = false;
+    let mut aborted = false;
     for at in 0..homes.participants.len() {
-        // Whether it has prepared, be it ended here or not.
-        refused |= !homes.poison(at).await?;
+        aborted |= matches!(homes.trace(at).await?, Trace::Refused | Trace::Undone);
     }
-    Ok(if refused { (Decision::Aborted, false) } else { (Decision::Committed, true) })
+    Ok(if aborted { (Decision::Aborted, false) } else { (Decision::Committed, true) })
 }

@@ -9,6 +9,7 @@
 //! | | `g` space transaction number | a *range mark*: nothing in the interval changes; the value is the [`Interval`] |
 //! | [`RECORDS_SPACE`] | `p` transaction | the home's promise: [`Promise`] |
 //! | | `c` transaction | the transaction's record, at its first participant: [`Record`] |
+//! | | `x` number of a home | the site of a home that is gone for good: what had its record there is ended by who forgets it, and by nobody else |
 //!
 //! `key` is escaped as a string column of a key is, so that all marks of one key and no others form a range; a transaction is 16 bytes. No
 //! row, no index entry and no text begins with `ff`, so a write mark is known by its first bytes. Values are in postcard's format.
@@ -85,8 +86,14 @@ impl Participant {
         Self { home: link.no, site, name, client: ticket.client, lane: ticket.lane, sequence: ticket.sequence }
     }
 
+    /// That of its prepare.
     pub(super) fn ticket(&self) -> LaneTicket {
         LaneTicket { client: self.client, lane: self.lane, sequence: self.sequence }
+    }
+
+    /// That of what undoes it: used only where the transaction is aborted, so that the lane tells of that afterwards.
+    pub(super) fn undoing(&self) -> LaneTicket {
+        LaneTicket { sequence: self.sequence + 1, ..self.ticket() }
     }
 }
 
@@ -235,6 +242,25 @@ pub(super) fn never_key() -> Key {
     let mut bytes = space(RECORDS_SPACE);
     bytes.push(b'0');
     bytes.into()
+}
+
+/// The key that fences a home which is gone for good.
+pub(super) fn fence_key(gone: HomeNo) -> Key {
+    let mut bytes = space(RECORDS_SPACE);
+    bytes.push(b'x');
+    bytes.extend_from_slice(&gone.0.to_be_bytes());
+    bytes.into()
+}
+
+/// All fences.
+pub(super) fn all_fences() -> KeyRange {
+    KeyRange::prefix(&[&space(RECORDS_SPACE)[..], b"x"].concat())
+}
+
+/// The home that a fence is about.
+pub(super) fn fenced_home(fence: &[u8]) -> Result<HomeNo> {
+    let bytes = fence.last_chunk::<2>().ok_or_else(corrupt)?;
+    Ok(HomeNo(u16::from_be_bytes(*bytes)))
 }
 
 /// All promises.

@@ -51,9 +51,9 @@ mod transaction;
 mod unended;
 
 pub use changes::{KeyChange, decode_event};
-pub use client::{Client, Mode, Patience, Place};
+pub use client::{Client, Mode, Patience, Place, was_removed};
 pub use epochs::Epochs;
-pub use lost::DecidedTxn;
+pub use lost::{DecidedTxn, fenced_at};
 pub use marks::{MARKS_SPACE, RECORDS_SPACE, TxnId, value_or_intent};
 pub use report::{ReadMode, ReadReport};
 pub use settle::Sweep;

@@ -3,10 +3,14 @@
 use super::changes::events;
 use super::client::{Client, Link};
 use super::marks::write_mark;
-use super::marks::{Blob, Participant, Promise, Record, TxnId, decode, encode, never_key, promise_key, record_key};
+use super::marks::{
+    Blob, Participant, Promise, Record, TxnId, decode, encode, fence_key, never_key, promise_key, record_key,
+};
 use super::protocol::{Decision, Found, Promise as Answer, Reply, Request, RequestKind};
 use crate::error::{Error, Result, SqlState};
-use crate::store::{Commit, CommitOutcome, Entry, Guard, Key, Read, ReadLimits, StoreError, Version, Write};
+use crate::store::{
+    Commit, CommitOutcome, Entry, Guard, Key, LaneTicket, Read, ReadLimits, StoreError, Version, Write,
+};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use std::collections::{BTreeMap, HashMap};
@@ -66,15 +70,17 @@ impl Content {
     }
 }
 
-/// What became of a prepare, by its lane.
+/// What a home's lane says of a participant whose promise is not there, or not there any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Prepare {
-    /// It took effect.
-    Done,
-    /// It did not and will not.
+pub(super) enum Trace {
+    /// It had prepared, and was not undone.
+    Prepared,
+    /// It never will.
     Refused,
-    /// One of both: its client has used the lane for something else since.
-    Past,
+    /// Somebody has undone it, or has seen to it that it is never prepared.
+    Undone,
+    /// The home knows nothing of it any more.
+    Unknown,
 }
 
 /// A transaction over several homes, as anybody who ends it knows it.
@@ -112,11 +118,16 @@ impl DistributedTxn {
             RequestKind::Prepare => Err(Error::internal("only a transaction's client prepares it")),
             RequestKind::Inquire => self.inquire().await.map(Reply::Found),
             RequestKind::Poison => {
-                let given = match self.prepare_of(request.to).await? {
-                    // Also where the promise has gone: what was decided is not written down any more, if the record's home was restored.
-                    Prepare::Done => true,
-                    Prepare::Refused => false,
-                    Prepare::Past => self.promise(request.to).await?.is_some(),
+                let given = match self.trace(request.to).await? {
+                    Trace::Refused | Trace::Undone => false,
+                    // What has come to its end there without being undone was committed: where the record does not know, its home was restored. And
+                    // where the record is gone for good, this one decides nothing any more.
+                    trace => match self.stands(request.to).await? {
+                        (true, _) => true,
+                        (false, true) => return Err(self.record_is_gone()),
+                        // Asked once more, since it may have been undone after it was asked.
+                        (false, false) => trace == Trace::Prepared && self.trace(request.to).await? == Trace::Prepared,
+                    },
                 };
                 Ok(Reply::Promise(if given { Answer::Given } else { Answer::Refused }))
             }
@@ -128,20 +139,23 @@ impl DistributedTxn {
 
     /// Takes the place of the prepare in its lane, unless it was there first; whether the prepare may have taken effect.
     pub(super) async fn poison(&self, participant: usize) -> Result<bool> {
-        Ok(self.prepare_of(participant).await? != Prepare::Refused)
+        let (link, at) = self.at(participant)?;
+        // Where the lane is past it, it was undone, or its client uses the lane for something else by now.
+        Ok(ask_lane(link, at.ticket()).await?.unwrap_or(true))
     }
 
-    /// What became of a prepare; one that has not come is refused from now on.
-    async fn prepare_of(&self, participant: usize) -> Result<Prepare> {
+    /// What the lane of a participant says of it; poisons it where it has not prepared.
+    pub(super) async fn trace(&self, participant: usize) -> Result<Trace> {
         let (link, at) = self.at(participant)?;
-        let commit =
-            Commit { guards: vec![Guard::Present(never_key())], ticket: Some(at.ticket()), ..Commit::default() };
-        match link.store().commit(link.home(), commit).await {
-            Ok(CommitOutcome::Committed { .. }) => Ok(Prepare::Done),
-            Ok(CommitOutcome::Conflict { .. } | CommitOutcome::OutOfBounds { .. }) => Ok(Prepare::Refused),
-            Err(StoreError::LaneClosed) => Ok(Prepare::Past),
-            Err(error) => Err(link.described(error)),
-        }
+        Ok(match ask_lane(link, at.ticket()).await? {
+            Some(true) => Trace::Prepared,
+            Some(false) => Trace::Refused,
+            // A number is reached only by what undoes, and by what comes after the transaction's end: nothing is asked here that could be first.
+            None => match ask_lane(link, at.undoing()).await? {
+                Some(_) => Trace::Undone,
+                None => Trace::Unknown,
+            },
+        })
     }
 
     async fn inquire(&self) -> Result<Found> {
@@ -186,21 +200,65 @@ impl DistributedTxn {
     }
 
     async fn finalise(&self, participant: usize, decision: Decision) -> Result<()> {
-        let (link, _) = self.at(participant)?;
+        let (link, at) = self.at(participant)?;
+        // So that others who come late know, too.
+        let mut undoing = (decision == Decision::Aborted).then(|| at.undoing());
         loop {
             if let Some(content) = self.content(participant).await? {
                 let mut commit = content.end(self.txn, decision)?;
                 commit.guards.push(Guard::Present(promise_key(self.txn)));
-                if let CommitOutcome::Committed { .. } = link.commit(commit).await? {
+                commit.guards.extend(self.fence(participant).map(Guard::Absent));
+                let outcome = match undoing.take() {
+                    Some(ticket) => {
+                        let undone = link.store().commit(link.home(), Commit { ticket: Some(ticket), ..commit }).await;
+                        match undone {
+                            Err(StoreError::LaneClosed) => continue,
+                            undone => undone.map_err(|error| link.described(error))?,
+                        }
+                    }
+                    None => link.commit(commit).await?,
+                };
+                if let CommitOutcome::Committed { .. } = outcome {
                     return Ok(());
                 }
             }
             // Somebody else has done it; or it was never prepared, and must stay so.
-            let over = decision == Decision::Committed || !self.poison(participant).await?;
-            if over || self.promise(participant).await?.is_none() {
+            if decision == Decision::Aborted && !self.poison(participant).await? {
                 return Ok(());
             }
+            match self.stands(participant).await? {
+                (false, _) => return Ok(()),
+                (true, true) => return Err(self.record_is_gone()),
+                (true, false) => {}
+            }
         }
+    }
+
+    /// What says at a participant that the record's home is gone for good. The record itself needs none.
+    fn fence(&self, participant: usize) -> Option<Key> {
+        self.participants.first().filter(|_| participant > 0).map(|record| fence_key(record.home))
+    }
+
+    /// Whether a participant has a promise, and whether the record's home is fenced there.
+    async fn stands(&self, participant: usize) -> Result<(bool, bool)> {
+        let (link, _) = self.at(participant)?;
+        let promised = promise_key(self.txn);
+        let found = points(link, [promised.clone()].into_iter().chain(self.fence(participant)).collect()).await?;
+        let fenced = found.iter().any(|entry| entry.key != promised);
+        Ok((found.iter().any(|entry| entry.key == promised), fenced))
+    }
+
+    /// SQLSTATE 55000.
+    fn record_is_gone(&self) -> Error {
+        let site = self.participants.first().map_or("", |record| record.site.as_str());
+        Error::new(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!(
+                "site \"{site}\", which was to decide transaction {}, was forgotten, or is being forgotten",
+                self.txn
+            ),
+        )
+        .with_hint("Repeat the command that forgets the site, as a client of another one.")
     }
 
     async fn forget(&self) -> Result<()> {
@@ -234,7 +292,7 @@ impl DistributedTxn {
         for number in 0..self.links.len() {
             match self.promise(number).await? {
                 Some(promise) => left.push((number, promise.written.len())),
-                None => all_prepared &= self.prepare_of(number).await? == Prepare::Done,
+                None => all_prepared &= self.trace(number).await? == Trace::Prepared,
             }
         }
         let decision = if all_prepared { Decision::Committed } else { Decision::Aborted };
@@ -279,6 +337,17 @@ impl DistributedTxn {
                 Err(Error::new(SqlState::DATA_CORRUPTED, message))
             }
         }
+    }
+}
+
+/// Sends an empty commit that changes nothing: whether the commit with this ticket took effect; `None` where the lane is past it, or unknown.
+async fn ask_lane(link: &Link, ticket: LaneTicket) -> Result<Option<bool>> {
+    let commit = Commit { guards: vec![Guard::Present(never_key())], ticket: Some(ticket), ..Commit::default() };
+    match link.store().commit(link.home(), commit).await {
+        Ok(CommitOutcome::Committed { .. }) => Ok(Some(true)),
+        Ok(CommitOutcome::Conflict { .. } | CommitOutcome::OutOfBounds { .. }) => Ok(Some(false)),
+        Err(StoreError::LaneClosed) => Ok(None),
+        Err(error) => Err(link.described(error)),
     }
 }
 

@@ -189,8 +189,21 @@ impl Txn {
     /// there in the same round trip, and the commit guards it: a stale description is a retryable error, never a wrong result.
     ///
     /// # Errors
-    /// 40001 where this transaction already relies on another version.
+    /// 40001 where this transaction already relies on another version; 55006 where the table waits for its claims to be made anew; 55000
+    /// where the local site was forgotten.
     pub fn use_table(&mut self, table: &Table) -> Result<()> {
+        self.client.check_member()?;
+        if table.unclaimed {
+            return Err(Error::new(
+                SqlState::OBJECT_IN_USE,
+                format!(
+                    "the unique keys of table \"{}\" are being claimed anew, since a site was forgotten",
+                    table.name
+                ),
+            )
+            .with_table(&table.name)
+            .with_hint("Wait for the command that forgets the site, or repeat it where it has failed."));
+        }
         self.use_description(table.id, table.version, table.stamp)
     }
 
@@ -482,6 +495,7 @@ impl Txn {
     /// # Errors
     /// 40001 where something that was read has changed, the error of an expectation that failed, 08007 where the outcome is unknown.
     pub async fn commit(mut self) -> Result<RoundTrips> {
+        self.client.check_member()?;
         if !self.commits_by_round_trip() {
             return Ok(self.trips);
         }

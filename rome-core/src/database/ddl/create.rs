@@ -32,6 +32,7 @@ impl Ddl<'_> {
             target: None,
             claims: None,
             authorities: Vec::new(),
+            unclaimed: false,
             changes: false,
             homes: Homes::default(),
             columns: Vec::new(),

@@ -188,7 +188,8 @@ impl Engine {
 
 /// Whether the catalog at hand may simply be too old.
 pub(super) fn is_undefined(error: &Error) -> bool {
-    [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::UNDEFINED_OBJECT].contains(&error.state())
+    [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::UNDEFINED_OBJECT, SqlState::OBJECT_IN_USE]
+        .contains(&error.state())
 }
 
 /// SQLSTATE 08007.

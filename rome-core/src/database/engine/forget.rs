@@ -1,16 +1,23 @@
 //! A site that is gone for good: taken out of the database without asking it.
 //!
-//! 1. What transactions were in doubt with it is decided by the homes that remain ([`Client::decide_without`](crate::txn::Client::decide_without)), and listed.
-//! 2. One transaction over the homes that remain writes the new topology and raises the version of every table, so that nobody goes on who knows
-//!    the site; global tables that were written there are written here from now on, where the copy is whole; other tables that were placed there
-//!    go, if the caller accepts that; and the claims of the remaining rows are made anew in
-//!    spaces of their own, without those that the lost site kept and those on rows that it had.
-//! 3. What had prepared with the site in the meantime is decided, too; after the second step nothing can any more.
+//! 1. Everything that can refuse does so now.
+//! 2. The homes that remain *fence* it ([`Client::fence`]). From now on there is no way back: who repeats the command, at whatever
+//!    moment an earlier one has died, goes on from here, and clients of the site are refused, should it come back.
+//! 3. What transactions were in doubt with it is decided by the homes that remain ([`Client::decide_without`]), and listed.
+//! 4. One transaction over the homes that remain writes the new topology and raises the version of every table, so that nobody goes on who knows
+//!    the site; global tables that were written there are written at another site from now on, if one has a whole copy ([`super::heirs`]); other tables
+//!    that were placed there go, if the caller accepts that; and tables get new spaces for the claims on their keys, without those that the lost site
+//!    kept and those on rows that it had.
+//! 5. What had prepared with the site in the meantime is decided, too; after the fourth step nothing can any more.
+//! 6. The keys of the rows that remain are claimed anew, page by page ([`super::reclaim`]); their tables can't be used before that is done.
+//! 7. The ledgers of escrowed counters are closed with it, so that a new site of its name begins with nothing.
 //!
-//! A store that answers as a site of the database is not gone: such a site is removed, not forgotten. One that only seemed to be gone goes on for
-//! clients that know nothing else; whoever opens the database there and reaches another site is refused ([`super::sites::was_removed`]).
+//! What is in doubt stands in the way of the new topology, by its marks; therefore it is decided before. Decided without the fence it could be
+//! decided otherwise by a site that comes back. A store that answers as a site of the database is not gone: such a site is removed, not forgotten. One
+//! that only seemed to be gone goes on for clients that know nothing else; whoever opens the database there and reaches another site is refused
+//! ([`super::sites::was_removed`]).
 
-use super::replication::Replica;
+use super::heirs::Heirs;
 use super::sites::{catalog_of, client_of, nothing_at, places, tables_in, topology_at};
 use super::{Options, RomeDatabase};
 use crate::catalog::keys::{
@@ -18,12 +25,11 @@ use crate::catalog::keys::{
     whole_space,
 };
 use crate::catalog::{Homes, Placement, Table, TableId, stamp_of};
+use crate::database::escrow::close_ledgers;
 use crate::error::{Error, Result, SqlState};
-use crate::exec::claims::claims_of_row;
-use crate::exec::keys::{Located, decode_table_row};
-use crate::store::{Entry, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store, successor};
+use crate::store::{Entry, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store};
 use crate::topology::{HomeNo, Sites, Topology};
-use crate::txn::{DecidedTxn, HomeRead, Mode, Txn, value_or_intent};
+use crate::txn::{Client, DecidedTxn, Mode, Txn, fenced_at, value_or_intent};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,9 +53,9 @@ pub struct ForgetOptions {
 pub struct Forgotten {
     /// Transactions that were in doubt with the site.
     pub decided: Vec<DecidedTxn>,
-    /// Global tables that were written there: they are what the copy at the caller's site is, and are written there from now on. Changes that had not
-    /// arrived are gone.
-    pub taken_over: Vec<String>,
+    /// Global tables that were written there, each with another site: they are what the copy at that one is, and are written there from now on. Changes
+    /// that had not arrived are gone, also acknowledged ones.
+    pub taken_over: Vec<(String, String)>,
     /// Tables that were placed there: gone.
     pub dropped: Vec<String>,
     /// Foreign keys that referred to these, as table and constraint: gone.
@@ -64,13 +70,12 @@ pub struct Forgotten {
 
 impl RomeDatabase {
     /// Takes a site that is gone for good out of the database, as a client at another site. All others must be there. What was at the site
-    /// is lost.
+    /// is lost. Where it fails half-way, or dies, it is to be repeated.
     ///
     /// # Errors
     /// 22023 where there is no such site; 55000 where its store still answers, where it is the local one, and where tables are placed there that
-    /// the caller does not accept to lose; 0A000 for the site that hands out the numbers of identity columns; 54000 where the claims on a table's keys
-    /// don't fit one commit; 23505 where rows that remain agree on a unique key; 08006 where another site can't be reached. Nothing is
-    /// changed then, except that transactions may have been decided.
+    /// the caller does not accept to lose; 0A000 for the site that hands out the numbers of identity columns; 08006 where another site can't be
+    /// reached. Nothing is changed then, unless 08006 comes later. 23505 where rows that remain agree on a unique key.
     pub async fn forget_site(
         local: &str,
         sites: Arc<dyn Sites>,
@@ -80,8 +85,8 @@ impl RomeDatabase {
     ) -> Result<(Self, Forgotten)> {
         let store = sites.store(local).await?;
         let topology = topology_at(&store, &HomeId::new(&options.home)).await?.ok_or_else(|| nothing_at(local))?;
-        let shrunk = topology.without(name)?;
-        let lost: BTreeSet<HomeNo> = topology.site(name)?.homes.iter().copied().collect();
+        let leaving = leaving(&topology, &store, name, &options).await?;
+        let Leaving { shrunk, lost } = &leaving;
         if local == name {
             return Err(Error::new(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -94,28 +99,46 @@ impl RomeDatabase {
                 "forgetting \"{name}\", whose home hands out the numbers of identity columns,"
             )));
         }
-        refuse_alive(&sites, &topology, name, &options).await?;
-        let mut all = places(&shrunk, local, &store, &options.home)?;
+        let mut all = places(shrunk, local, &store, &options.home)?;
+        let mut fenced = fenced_at(store.as_ref(), &HomeId::new(&options.home)).await?;
         for site in shrunk.sites.iter().filter(|site| site.name != local) {
-            all.extend(places(&shrunk, &site.name, &sites.store(&site.name).await?, &options.home)?);
+            let store = sites.store(&site.name).await?;
+            fenced.extend(fenced_at(store.as_ref(), &HomeId::new(&options.home)).await?);
+            all.extend(places(shrunk, &site.name, &store, &options.home)?);
         }
-        // Before anything is decided.
-        let mut copies = vec![];
-        for home in &lost {
-            let replica = Replica::look(store.as_ref(), &HomeId::new(&options.home), *home).await?;
-            copies.extend(replica.map(|replica| (*home, replica)));
-        }
-        let catalog = looked_at(&store, &options.home).await?;
-        Remains::of(catalog, (&topology, &shrunk), &lost, (name, local), &copies, accepted)?;
         let client = client_of(all, &sites, 6, &options)?;
+        if topology.site(name).is_ok() {
+            // Whoever was here before has found it gone.
+            if !lost.iter().any(|home| fenced.contains_key(home)) {
+                refuse_alive(&sites, &topology, name, &options).await?;
+            }
+            let catalog = looked_at(&store, &options.home).await?;
+            let heirs = Heirs::look(&client, shrunk, lost).await?;
+            Remains::of(catalog, (&topology, shrunk), lost, name, heirs, accepted)?;
+            client.fence(lost, name, &shrunk.homes()).await?;
+        }
+        Self::go_on_without(&client, (local, &sites), (name, &leaving), accepted, &options).await
+    }
+
+    /// What follows when there is no way back.
+    async fn go_on_without(
+        client: &Arc<Client>,
+        (local, sites): (&str, &Arc<dyn Sites>),
+        (name, Leaving { shrunk, lost }): (&str, &Leaving),
+        accepted: ForgetOptions,
+        options: &Options,
+    ) -> Result<(Self, Forgotten)> {
+        let mut forgotten = Forgotten::default();
         let mut decided = vec![];
         let mut attempt = 0;
-        let (db, mut forgotten) = loop {
-            decided.extend(client.decide_without(&lost, &shrunk.homes()).await?);
+        let db = loop {
+            decided.extend(client.decide_without(lost, &shrunk.homes()).await?);
             let done = async {
-                let db = Self::open_existing_sites(local, Arc::clone(&sites), options.clone()).await?;
-                let forgotten = db.without_site(name, accepted).await?;
-                Ok::<_, Error>((db, forgotten))
+                let db = Self::open_existing_sites(local, Arc::clone(sites), options.clone()).await?;
+                if let Some(done) = db.without_site(name, lost, accepted).await? {
+                    forgotten = done;
+                }
+                Ok::<_, Error>(db)
             };
             attempt += 1;
             match done.await {
@@ -127,31 +150,60 @@ impl RomeDatabase {
                 Err(error) => return Err(error),
             }
         };
-        decided.extend(client.decide_without(&lost, &shrunk.homes()).await?);
-        client.forget_records_with(&lost, &shrunk.homes()).await?;
+        decided.extend(client.decide_without(lost, &shrunk.homes()).await?);
+        client.forget_records_with(lost, &shrunk.homes()).await?;
+        forgotten.claimed = db.engine.reclaim().await?;
+        close_ledgers(&db, name).await?;
         db.engine.collect_garbage().await;
         forgotten.decided = decided;
         Ok((db, forgotten))
     }
 
-    /// The change itself, in one transaction over the homes that remain.
-    async fn without_site(&self, name: &str, accepted: ForgetOptions) -> Result<Forgotten> {
+    /// The change of the topology, in one transaction over the homes that remain; `None` where somebody has made it already.
+    async fn without_site(
+        &self,
+        name: &str,
+        lost: &BTreeSet<HomeNo>,
+        accepted: ForgetOptions,
+    ) -> Result<Option<Forgotten>> {
         let engine = &self.engine;
         let topology = Arc::clone(engine.catalog().topology());
+        if !topology.site(name).is_ok_and(|site| site.homes.iter().any(|home| lost.contains(home))) {
+            return Ok(None);
+        }
         let shrunk = topology.without(name)?;
-        let lost: BTreeSet<HomeNo> = topology.site(name)?.homes.iter().copied().collect();
         let mut txn = engine.client.begin(Mode::Interactive);
         let catalog = catalog_of(&mut txn, engine.client.local()).await?;
-        let mut copies = vec![];
-        for home in &lost {
-            copies.extend(Replica::read(&mut txn, *home).await?.map(|replica| (*home, replica)));
-        }
-        let local = engine.client.local_site();
-        let mut remains = Remains::of(catalog, (&topology, &shrunk), &lost, (name, local), &copies, accepted)?;
-        remains.write(&mut txn).await?;
+        let heirs = Heirs::read(&mut txn, &shrunk, lost).await?;
+        let mut remains = Remains::of(catalog, (&topology, &shrunk), lost, name, heirs, accepted)?;
+        remains.write(&mut txn)?;
         txn.commit().await?;
         engine.refresh_catalog().await?;
-        Ok(remains.forgotten)
+        Ok(Some(remains.forgotten))
+    }
+}
+
+/// What a site leaves behind.
+struct Leaving {
+    /// The sites without it.
+    shrunk: Topology,
+    /// Its homes.
+    lost: BTreeSet<HomeNo>,
+}
+
+/// What a site leaves behind that is to be forgotten, or was forgotten, perhaps not to the end.
+async fn leaving(topology: &Topology, store: &Arc<dyn Store>, name: &str, options: &Options) -> Result<Leaving> {
+    match topology.site(name) {
+        Ok(site) => Ok(Leaving { shrunk: topology.without(name)?, lost: site.homes.iter().copied().collect() }),
+        Err(unknown) => {
+            let fenced = fenced_at(store.as_ref(), &HomeId::new(&options.home)).await?;
+            let lost: BTreeSet<HomeNo> =
+                fenced.into_iter().filter(|(_, site)| site == name).map(|(home, _)| home).collect();
+            match lost.is_empty() {
+                true => Err(unknown),
+                false => Ok(Leaving { shrunk: topology.clone(), lost }),
+            }
+        }
     }
 }
 
@@ -162,7 +214,11 @@ fn is_passing(error: &Error) -> bool {
 /// Refuses to forget a site whose store answers as one of the database.
 async fn refuse_alive(sites: &Arc<dyn Sites>, topology: &Topology, name: &str, options: &Options) -> Result<()> {
     if !sites.names().iter().any(|known| known == name) {
-        return Ok(());
+        return Err(Error::new(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("nothing says where the store of site \"{name}\" is, so nobody can see that it is gone"),
+        )
+        .with_hint("Name the site with its store among the sites that this client knows."));
     }
     let home = HomeId::new(&options.home);
     let asked = async { topology_at(&sites.store(name).await?, &home).await };
@@ -213,8 +269,8 @@ impl Remains {
         catalog: BTreeMap<Key, Bytes>,
         (topology, shrunk): (&Topology, &Topology),
         lost: &BTreeSet<HomeNo>,
-        (name, local): (&str, &str),
-        copies: &[(HomeNo, Replica)],
+        name: &str,
+        mut heirs: Heirs,
         accepted: ForgetOptions,
     ) -> Result<Self> {
         let found: Option<Topology> = catalog.get(&topology_key()).and_then(|value| serde_json::from_slice(value).ok());
@@ -230,12 +286,16 @@ impl Remains {
                 garbage.extend(shadow.applied(table)?.spaces());
             }
             table.homes = Homes::of(table, &before)?;
-            let of = table.homes.only();
-            let is_whole = copies.iter().any(|(home, copy)| Some(*home) == of && copy.has(table));
-            if matches!(&table.placement, Placement::Global { site } if site == name) && is_whole {
-                table.placement = Placement::Global { site: local.to_owned() };
+        }
+        let is_there = |table: &Table| matches!(&table.placement, Placement::Global { site } if site == name);
+        heirs.rank(tables.iter().filter(|table| is_there(table)));
+        for table in &mut tables {
+            if is_there(table)
+                && let Some(heir) = table.homes.only().and_then(|home| heirs.of(home, table))
+            {
+                table.placement = Placement::Global { site: heir.to_owned() };
                 table.homes = Homes::of(table, &before)?;
-                taken_over.push(table.name.clone());
+                taken_over.push((table.name.clone(), heir.to_owned()));
             }
         }
         let (gone, tables): (Vec<Table>, Vec<Table>) =
@@ -261,23 +321,13 @@ impl Remains {
     ///
     /// # Errors
     /// As [`Remains::of`].
-    pub(super) fn anew(
-        catalog: BTreeMap<Key, Bytes>,
-        topology: &Topology,
-        raised: &Topology,
-        local: &str,
-    ) -> Result<Self> {
-        Self::of(catalog, (topology, raised), &BTreeSet::new(), ("", local), &[], ForgetOptions::default())
+    pub(super) fn anew(catalog: BTreeMap<Key, Bytes>, topology: &Topology, raised: &Topology) -> Result<Self> {
+        Self::of(catalog, (topology, raised), &BTreeSet::new(), "", Heirs::default(), ForgetOptions::default())
     }
 
     /// Removes those of some keys that the catalog does not have.
     pub(super) fn remove_others(&mut self, keys: BTreeSet<Key>) {
         self.removed.extend(keys.into_iter().filter(|key| !self.catalog.contains_key(key)));
-    }
-
-    /// The tables whose keys were claimed, with the number of claims.
-    pub(super) fn claimed(self) -> Vec<(String, usize)> {
-        self.forgotten.claimed
     }
 
     /// Notes where rows are gone, and what may refer to them.
@@ -346,6 +396,7 @@ impl Remains {
             }
             self.garbage.extend(claim_spaces(table));
             table.authorities = table.homes.all();
+            table.unclaimed = true;
             for claims in table.indexes.iter_mut().map(|index| &mut index.claims).chain([&mut table.claims]) {
                 if claims.is_some() {
                     *claims = Some(fresh()?);
@@ -356,8 +407,8 @@ impl Remains {
         Ok(())
     }
 
-    /// Writes it to all homes, and the claims.
-    pub(super) async fn write(&mut self, txn: &mut Txn) -> Result<()> {
+    /// Writes it to all homes.
+    pub(super) fn write(&mut self, txn: &mut Txn) -> Result<()> {
         // Numbers of identity columns and notes of garbage are each home's own.
         self.catalog.retain(|key, _| !matches!(key.get(SPACE_LEN), Some(b's' | b'g')));
         self.catalog.retain(|key, _| !self.removed.contains(key));
@@ -380,62 +431,12 @@ impl Remains {
                 txn.delete(home, key.clone())?;
             }
         }
-        for table in &self.tables {
-            if table.claims_anything() {
-                let claimed = claim_rows(txn, table).await.map_err(|error| too_many_claims(error, table))?;
-                self.forgotten.claimed.push((table.name.clone(), claimed));
-            }
-        }
         Ok(())
     }
 }
 
 fn claim_spaces(table: &Table) -> impl Iterator<Item = u32> {
     table.indexes.iter().filter_map(|index| index.claims).chain(table.claims)
-}
-
-/// Claims the keys of all rows of a table; returns how many.
-async fn claim_rows(txn: &mut Txn, table: &Table) -> Result<usize> {
-    let mut claimed: BTreeSet<Located> = BTreeSet::new();
-    for home in table.homes.all() {
-        let mut range = whole_space(table.row_space());
-        loop {
-            let read = Read::Range { range: range.clone(), limit: None, reverse: false };
-            let page = txn.read(vec![HomeRead { home, read }], ReadLimits::default()).await?.pop().unwrap_or_default();
-            for entry in &page.entries {
-                let row = decode_table_row(table, &entry.value)?;
-                for (place, value) in claims_of_row(table, &row)? {
-                    if !claimed.insert(place.clone()) {
-                        return Err(Error::new(
-                            SqlState::UNIQUE_VIOLATION,
-                            format!("two rows of \"{}\" that remain agree on a unique key", table.name),
-                        )
-                        .with_table(&table.name));
-                    }
-                    // The space is new: nobody has written there, and nobody can.
-                    txn.put(place.home, place.key, value)?;
-                }
-            }
-            match page.more {
-                Some(last) => range.from = successor(&last),
-                None => break,
-            }
-        }
-    }
-    Ok(claimed.len())
-}
-
-fn too_many_claims(error: Error, table: &Table) -> Error {
-    if error.state() != SqlState::PROGRAM_LIMIT_EXCEEDED {
-        return error;
-    }
-    Error::new(
-        SqlState::PROGRAM_LIMIT_EXCEEDED,
-        format!("table \"{}\" has too many rows for its unique keys to be claimed anew in one commit", table.name),
-    )
-    .with_detail(error.message())
-    .with_table(&table.name)
-    .with_hint("Bring the site back, if only from a backup: a site that answers can be removed, or go on.")
 }
 
 fn placed_there(gone: &[Table], name: &str) -> Error {

@@ -10,18 +10,22 @@
 //! | `numbers` | identity columns |
 //! | `sweeper` | ending what other clients have left behind |
 //! | `sites` | opening a database at several sites; sites that join and leave |
+//! | `membership` | noticing that the local site was forgotten |
 //! | `replication` | copies of global tables |
 //! | `watch` | the rows of a query, then their changes |
 //! | `status`, `lag` | how the sites are, and how far their copies are behind, asked from outside |
-//! | `forget` | a site that is gone for good |
+//! | `forget`, `heirs`, `reclaim` | a site that is gone for good; who goes on with its global tables; claims made anew |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
 mod autocommit;
 mod forget;
+mod heirs;
 mod interactive;
 mod lag;
+mod membership;
 mod moves;
 mod numbers;
+mod reclaim;
 mod replication;
 mod restored;
 mod running;
@@ -46,6 +50,7 @@ use async_trait::async_trait;
 pub use forget::{ForgetOptions, Forgotten};
 use interactive::RomeTransaction;
 pub use lag::Lag;
+use membership::Membership;
 pub use moves::PlacementMove;
 use numbers::Numbers;
 use parking_lot::{Mutex as SyncMutex, RwLock};
@@ -109,8 +114,14 @@ impl Default for Options {
 #[derive(Clone, Debug)]
 pub struct RomeDatabase {
     engine: Arc<Engine>,
-    /// Not the engine's: its tasks hold the engine while they are at work, and end with the last handle.
-    _replicator: Option<Arc<Replicator>>,
+    _background: Option<Arc<Background>>,
+}
+
+/// What a client of several sites does in the background. Not the engine's: tasks hold the engine while they are at work, and end with the last handle.
+#[derive(Debug)]
+struct Background {
+    _replicator: Option<Replicator>,
+    _membership: Option<Membership>,
 }
 
 impl RomeDatabase {
@@ -151,9 +162,15 @@ impl RomeDatabase {
             moving: SyncMutex::default(),
             _sweeper: sweeper,
         };
+        let random = StdRng::seed_from_u64(engine.options.incarnation(7) as u64);
         let engine = Arc::new(engine);
-        let replicator = engine.sites.as_ref().and_then(|_| Replicator::start(&engine)).map(Arc::new);
-        Self { engine, _replicator: replicator }
+        let background = engine.sites.as_ref().map(|_| {
+            Arc::new(Background {
+                _replicator: Replicator::start(&engine),
+                _membership: Membership::start(&engine, random),
+            })
+        });
+        Self { engine, _background: background }
     }
 
     /// Waits until what this client's commits have left to do at other sites is done. A program that ends earlier leaves that to others, who find its

@@ -11,9 +11,10 @@ use crate::catalog::{Catalog, Table, check_format, format_mark, stamp_of};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Commit, Guard, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store, Write};
 use crate::topology::{HomeNo, Sites, Topology};
-use crate::txn::{Client, HomeRead, Mode, Place, Txn, value_or_intent};
+pub(super) use crate::txn::was_removed;
+use crate::txn::{Client, HomeRead, Mode, Place, Txn, fenced_at, value_or_intent};
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join_all, try_join};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -220,11 +221,38 @@ impl Engine {
         let others = topology.sites.iter().filter(|site| site.name != local);
         let asked = others.map(|site| async {
             let store = self.store_of(&site.name).await?;
-            let theirs = topology_at(&store, &HomeId::new(&self.options.home)).await?;
-            Ok::<_, Error>(theirs.is_some_and(|theirs| forgets(&theirs, topology, local)))
+            let home = HomeId::new(&self.options.home);
+            let theirs = topology_at(&store, &home).await?;
+            let fenced = is_fenced(&store, &home, topology, local).await?;
+            Ok::<_, Error>(theirs.is_some_and(|theirs| {
+                forgets(&theirs, topology, local) || theirs.cluster == topology.cluster && fenced
+            }))
         });
         let answers = join_all(asked.map(|asked| timeout(ASKING, asked))).await;
         answers.into_iter().any(|answer| matches!(answer, Ok(Ok(true))))
+    }
+
+    /// Whether another site says for certain that the local one is none of the database any more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn is_removed_at(&self, site: &str) -> Result<bool> {
+        let catalog = self.catalog();
+        let (topology, local) = (catalog.topology(), self.client.local_site());
+        let store = self.store_of(site).await?;
+        let home = HomeId::new(&self.options.home);
+        let request = ReadRequest { reads: vec![Read::Point(topology_key())], ..ReadRequest::default() };
+        let (found, fenced) = try_join(
+            async { store.read(&home, request).await.map_err(Error::from) },
+            is_fenced(&store, &home, topology, local),
+        )
+        .await?;
+        let ReadOutcome::Answer(answer) = found else { return Ok(false) };
+        // A topology that is not decided yet may be undone: it is no JSON, and says nothing.
+        let entry = answer.results.first().and_then(|result| result.entries.first());
+        let theirs: Option<Topology> = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        Ok(theirs
+            .is_some_and(|theirs| theirs.cluster == topology.cluster && (fenced || forgets(&theirs, topology, local))))
     }
 
     async fn reach_site(&self, topology: &Topology, site: &str) -> Result<Standing> {
@@ -232,10 +260,14 @@ impl Engine {
         let places = places(topology, site, &store, &self.options.home)?;
         let Some(first) = places.first() else { return Ok(Standing::Member) };
         // Nothing is written into a store that is not this database's.
-        match topology_at(&first.store, &first.home).await? {
+        let local = self.client.local_site();
+        let asked =
+            try_join(topology_at(&first.store, &first.home), is_fenced(&first.store, &first.home, topology, local));
+        match asked.await? {
             // A change that the local site knows nothing of was made without it.
-            Some(theirs) if forgets(&theirs, topology, self.client.local_site()) => Ok(Standing::Forgotten),
-            Some(theirs) if theirs.cluster == topology.cluster => {
+            (Some(theirs), _) if forgets(&theirs, topology, local) => Ok(Standing::Forgotten),
+            (Some(theirs), true) if theirs.cluster == topology.cluster => Ok(Standing::Forgotten),
+            (Some(theirs), _) if theirs.cluster == topology.cluster => {
                 places.into_iter().for_each(|place| self.client.reach(place));
                 Ok(Standing::Member)
             }
@@ -254,6 +286,12 @@ enum Standing {
 /// Whether a topology is a later one of the same database that has a site no more.
 fn forgets(theirs: &Topology, known: &Topology, site: &str) -> bool {
     theirs.cluster == known.cluster && theirs.epoch > known.epoch && theirs.site(site).is_err()
+}
+
+/// Whether a home says that a site is gone for good, also where that is not in the topology yet.
+async fn is_fenced(store: &Arc<dyn Store>, home: &HomeId, known: &Topology, site: &str) -> Result<bool> {
+    let fenced = fenced_at(store.as_ref(), home).await?;
+    Ok(known.site(site)?.homes.iter().any(|home| fenced.contains_key(home)))
 }
 
 /// The topology that a home keeps, or is about to keep.
@@ -318,12 +356,6 @@ pub(super) fn one_of_several(topology: &Topology) -> Error {
     Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "the store is one site of a database that has several")
         .with_detail(format!("Its sites are: {}.", names.join(", ")))
         .with_hint("Open the database with its topology.")
-}
-
-/// SQLSTATE 55000: the local site has left the database.
-pub(super) fn was_removed(site: &str) -> Error {
-    Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("site \"{site}\" was removed from the database"))
-        .with_hint("Open the database as a client of another site.")
 }
 
 pub(super) fn nothing_at(site: &str) -> Error {

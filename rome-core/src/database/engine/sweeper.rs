@@ -1,4 +1,4 @@
-//! The one task that works in the background: it ends what clients of a database at several sites have left behind at the homes of this site.
+//! A task that works in the background: it ends what clients of a database at several sites have left behind at the homes of this site.
 //!
 //! Whoever meets a mark ends its transaction; this is for what nobody meets, and for records, which nothing leads to. Every client sweeps its own
 //! site: what several end at once is ended once. A home costs two reads each time.

@@ -136,6 +136,10 @@ impl Engine {
                 Err(failure) => tracing::debug!(%failure, "the catalog could not be read again"),
             }
         }
+        if error.state() == SqlState::OBJECT_IN_USE {
+            // For the next statement: it may be over.
+            let _ = self.refresh_catalog().await;
+        }
         if error.state() == SqlState::CONNECTION_FAILURE && self.misses_sites() {
             // For the next statement; of an interactive transaction this one has failed.
             self.sites_changed().await;

@@ -419,6 +419,16 @@ impl Hearing {
                     if self.heard.engine.misses_sites() {
                         self.heard.engine.sites_changed().await;
                     }
+                    // Its site may be gone for good: the table then has other homes, or is no more.
+                    match self.heard.engine.refresh_catalog().await {
+                        Ok(catalog) if catalog.topology().site_of(self.heard.home).is_none() => {
+                            return Some(self.ended(News::Over));
+                        }
+                        Err(error) if error.state() == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
+                            return Some(self.ended(News::Failed(error)));
+                        }
+                        _ => {}
+                    }
                 }
                 failure => return Some(self.ended(News::Failed(Error::from(failure)))),
             }

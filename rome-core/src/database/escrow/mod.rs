@@ -68,11 +68,13 @@
 //! if those live at the same home.
 
 mod budget;
+mod closing;
 mod ledger;
 mod refill;
 mod rows;
 
 pub use budget::{Balance, SiteBalance};
+pub(super) use closing::close_ledgers;
 use ledger::Entry;
 use refill::Gate;
 use rows::{Part, RESERVE};

@@ -8,7 +8,7 @@ use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
 use std::collections::BTreeMap;
 
 const ALLOTMENTS: &str = "rome_escrow_allotments";
-const LEDGER: &str = "rome_escrow_ledger";
+pub(super) const LEDGER: &str = "rome_escrow_ledger";
 
 /// The part of a site's allotment that other sites take from. Its purses follow.
 pub(super) const RESERVE: i16 = 0;

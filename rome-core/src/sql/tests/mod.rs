@@ -62,6 +62,7 @@ fn table(id: u32, name: &str, columns: &[(&str, DataType)], key: &[u32]) -> Tabl
         target: None,
         claims: None,
         authorities: vec![],
+        unclaimed: false,
         changes: false,
         homes: Homes::default(),
     }

@@ -5,7 +5,7 @@ use super::show::{topology_text, topology_value};
 use super::sites::{replace, without};
 use super::{LAST_STEPS, Place};
 use crate::cli::output::{Align, Answer, count, several, table};
-use rome::{Options, Result, RomeDatabase};
+use rome::{Error, Options, Result, RomeDatabase, SqlState};
 use rome_core::database::{ForgetOptions, Forgotten};
 use rome_core::topology::Topology;
 use serde_json::json;
@@ -17,17 +17,22 @@ pub async fn run(at: &Place, site: &str, accepted: ForgetOptions, options: Optio
     let pending = without(at, &file, site)?;
     let surveyed = at.survey(file, None).await?;
     let Some(topology) = surveyed.topology() else { return Err(surveyed.nothing_there()) };
-    match (topology.site(site), pending) {
-        (Err(unknown), None) => Err(unknown),
-        (Err(_), pending) => {
+    let is_member = topology.site(site).map(|_| ());
+    let local = surveyed.client_at(at, Some(site))?;
+    let sites = Arc::clone(&surveyed.sites);
+    // Also where the site is none of the database any more: an earlier attempt may have died before its end.
+    let done = RomeDatabase::forget_site(local, sites, site, accepted, options).await;
+    match (is_member, done) {
+        (Err(unknown), done) if done.as_ref().map_or_else(is_unknown, |(_, left)| *left == Forgotten::default()) => {
+            if pending.is_none() {
+                return Err(unknown);
+            }
             replace(pending, "taken out of")?;
             let did = format!("The database had no site \"{site}\" any more; it was removed from the file.");
             Ok(answer(&did, topology, &Forgotten::default()))
         }
-        (Ok(_), pending) => {
-            let local = surveyed.client_at(at, Some(site))?;
-            let sites = Arc::clone(&surveyed.sites);
-            let (db, forgotten) = RomeDatabase::forget_site(local, sites, site, accepted, options).await?;
+        (_, done) => {
+            let (db, forgotten) = done?;
             // Where another site is cut off just now, somebody else will see to it.
             let _ = tokio::time::timeout(LAST_STEPS, db.ended()).await;
             let file = if replace(pending, "taken out of")? { " and of the file" } else { "" };
@@ -35,6 +40,10 @@ pub async fn run(at: &Place, site: &str, accepted: ForgetOptions, options: Optio
             Ok(answer(&did, &db.topology(), &forgotten))
         }
     }
+}
+
+fn is_unknown(error: &Error) -> bool {
+    error.state() == SqlState::INVALID_PARAMETER_VALUE
 }
 
 fn answer(did: &str, topology: &Topology, forgotten: &Forgotten) -> Answer {
@@ -53,6 +62,7 @@ fn answer(did: &str, topology: &Topology, forgotten: &Forgotten) -> Answer {
         "done": did,
         "topology": topology_value(topology),
         "decided": transactions.collect::<Vec<_>>(),
+        "taken_over_tables": forgotten.taken_over.iter().map(|(table, site)| json!({ "table": table, "site": site })).collect::<Vec<_>>(),
         "dropped_tables": forgotten.dropped,
         "dropped_foreign_keys": named(&forgotten.dropped_keys),
         "keys_claimed_anew": forgotten.claimed.iter().map(|(table, keys)| json!({ "table": table, "keys": keys })).collect::<Vec<_>>(),
@@ -86,6 +96,12 @@ fn decisions(forgotten: &Forgotten) -> String {
 
 /// Says what is lost.
 fn losses(forgotten: &Forgotten, answer: &mut Answer) {
+    for (table, site) in &forgotten.taken_over {
+        answer.note(format!(
+            "global table \"{table}\" is written at site \"{site}\" from now on, as its copy there is: changes that had not \
+             arrived there are gone, also acknowledged ones"
+        ));
+    }
     for name in &forgotten.dropped {
         answer.note(format!("table \"{name}\", which was placed there, is gone"));
     }

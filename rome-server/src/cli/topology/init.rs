@@ -11,10 +11,13 @@ use std::sync::Arc;
 
 /// Begins the database at the file's sites, where none is there.
 pub async fn run(at: &Place, options: &Options) -> Result<Answer> {
-    // All stores may be made here.
-    let file = SitesFile::read(&at.file)?;
-    let sites = Arc::clone(file.sites()) as _;
-    let surveyed = at.ask(file, sites).await?;
+    let mut surveyed = at.survey(SitesFile::read(&at.file)?, None).await?;
+    if surveyed.survey.topology.is_none() {
+        // All stores may be made here. Of a database that exists none is: a file that is missing was lost.
+        let file = SitesFile::read(&at.file)?;
+        let sites = Arc::clone(file.sites()) as _;
+        surveyed = at.ask(file, sites).await?;
+    }
     check(&surveyed)?;
     if let Some(topology) = &surveyed.survey.topology {
         let text = format!("The database exists already; nothing was changed.\n\n{}", topology_text(topology));
