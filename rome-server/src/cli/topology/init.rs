@@ -5,7 +5,7 @@ use super::show::{differences, topology_text, topology_value};
 use super::{Place, Surveyed, persistently};
 use crate::cli::output::{Answer, several};
 use rome::{Error, Options, Result, RomeDatabase, SqlState};
-use rome_core::database::{SiteState, Standing};
+use rome_core::database::{SiteState, Standing, Survey};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -14,9 +14,8 @@ pub async fn run(at: &Place, options: &Options) -> Result<Answer> {
     let mut surveyed = at.survey(SitesFile::read(&at.file)?, None).await?;
     if surveyed.survey.topology.is_none() {
         // All stores may be made here. Of a database that exists none is: a file that is missing was lost.
-        let file = SitesFile::read(&at.file)?;
-        let sites = Arc::clone(file.sites()) as _;
-        surveyed = at.ask(file, sites).await?;
+        let sites = Arc::clone(surveyed.file.sites()) as _;
+        surveyed = at.ask(surveyed.file, sites).await?;
     }
     check(&surveyed)?;
     if let Some(topology) = &surveyed.survey.topology {
@@ -48,8 +47,13 @@ fn check(surveyed: &Surveyed) -> Result<()> {
         )));
     }
     for site in &survey.sites {
-        let SiteState::Reached(found) = &site.state else { continue };
         let name = &site.name;
+        let SiteState::Reached(found) = &site.state else {
+            match survey.topology.is_some() && site.homes.is_empty() {
+                true => return Err(none_of_its_sites(survey, name)),
+                false => continue,
+            }
+        };
         let refused = |what: String| Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what);
         match &found.standing {
             Standing::OtherFormat => return Err(super::show::other_format(name, found)),
@@ -61,18 +65,21 @@ fn check(surveyed: &Surveyed) -> Result<()> {
                 .with_hint("Give the site a store of its own, or another namespace of the same server."));
             }
             Standing::Empty | Standing::Alone if survey.topology.is_some() && site.homes.is_empty() => {
-                let others: Vec<&str> = survey
-                    .topology
-                    .iter()
-                    .flat_map(|topology| &topology.sites)
-                    .map(|site| site.name.as_str())
-                    .collect();
-                return Err(refused(format!("the database exists already, and \"{name}\" is none of its sites"))
-                    .with_detail(format!("Its sites are: {}.", others.join(", ")))
-                    .with_hint(format!("Let it join with: rome topology add FILE {name}")));
+                return Err(none_of_its_sites(survey, name));
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+fn none_of_its_sites(survey: &Survey, name: &str) -> Error {
+    let others: Vec<&str> =
+        survey.topology.iter().flat_map(|topology| &topology.sites).map(|site| site.name.as_str()).collect();
+    Error::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the database exists already, and \"{name}\" is none of its sites"),
+    )
+    .with_detail(format!("Its sites are: {}.", others.join(", ")))
+    .with_hint(format!("Let it join with: rome topology add FILE {name}"))
 }
