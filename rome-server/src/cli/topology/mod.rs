@@ -7,6 +7,7 @@
 //! | `show` | what the stores have, beside what the file says |
 //! | `sites` | sites that join and leave |
 //! | `forget` | sites that are gone for good |
+//! | `upgrade` | the database's format |
 //! | `status` | how the sites are |
 //!
 //! Before anything is changed all sites are asked what they hold ([`RomeDatabase::survey`]), so that nothing is begun or written by mistake.
@@ -17,6 +18,7 @@ mod init;
 mod show;
 mod sites;
 mod status;
+mod upgrade;
 
 use super::output::Answer;
 use clap::{Args, Subcommand};
@@ -93,6 +95,16 @@ pub enum Command {
         /// Drop the tables that are placed at the site, and the foreign keys that refer to them
         #[arg(long)]
         drop_tables: bool,
+        #[command(flatten)]
+        changes: Changes,
+    },
+    /// Raise the running database to the newest format that this version of Rome speaks, at all sites at once
+    ///
+    /// All sites must be there. Do it once everything runs this version, or newer ones: older versions that do not speak the format are refused from then on,
+    /// and the format can't be lowered again.
+    Upgrade {
+        #[command(flatten)]
+        at: Place,
         #[command(flatten)]
         changes: Changes,
     },
@@ -174,6 +186,7 @@ pub async fn run(command: Command, json: bool) -> Result<Answer> {
         Command::Forget { at, site, yes_it_is_gone: _, drop_tables, changes } => {
             forget::run(&at, &site, ForgetOptions { drop_tables }, changes.options()).await
         }
+        Command::Upgrade { at, changes } => upgrade::run(&at, changes.options()).await,
         Command::Status { at, fast } => status::run(&at, fast, json).await,
     }
 }
