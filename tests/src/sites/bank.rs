@@ -22,7 +22,7 @@ const ACCOUNTS: i64 = 20;
 /// What each has at first.
 const OPENING_BALANCE: i64 = 1_000;
 /// What all have at any time.
-const TOTAL: i64 = ACCOUNTS * OPENING_BALANCE * SITES.len() as i64;
+pub const TOTAL: i64 = ACCOUNTS * OPENING_BALANCE * SITES.len() as i64;
 
 /// What became of a transfer, by its reference.
 pub type Outcomes = UnboundedSender<(String, Told)>;
@@ -60,7 +60,11 @@ pub async fn transfer(db: Arc<dyn Database>, near: &'static str, prefix: String,
     }
 }
 
-async fn transfer_once(db: &dyn Database, near: &'static str, reference: &str) -> Result<()> {
+/// One transfer, retried while it loses against others.
+///
+/// # Errors
+/// The database's.
+pub async fn transfer_once(db: &dyn Database, near: &'static str, reference: &str) -> Result<()> {
     let (from, to) = (draw_site(near), draw_site(near));
     let debit = rand::random_range(0..ACCOUNTS);
     let credit = (debit + rand::random_range(1..ACCOUNTS)) % ACCOUNTS;

@@ -16,6 +16,7 @@ pub mod bank;
 pub mod lists;
 pub mod machines;
 pub mod probe;
+pub mod roller;
 
 use crate::server::{Program, Server};
 use async_trait::async_trait;
