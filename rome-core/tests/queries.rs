@@ -76,7 +76,6 @@ fn table(id: u32, name: &str, columns: &[(&str, DataType)], indexes: Vec<Index>)
         changes: false,
         unclaimed: false,
         authorities: vec![],
-        unclaimed: false,
         homes: Homes::default(),
     })
 }

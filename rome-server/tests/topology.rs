@@ -361,7 +361,11 @@ fn stores_of_others_are_refused() {
         let mark = Write::Put(rome_core::catalog::keys::format_key(), b"77".as_slice().into());
         store.commit(&HomeId::new("main"), Commit { writes: vec![mark], ..Commit::default() }).await.unwrap();
     });
-    add(&newer).badly(&["holds format 77, this version reads 1", "57P03"]);
+    add(&newer).badly(&[
+        "holds format 77, this version of Rome speaks format 1",
+        "57P03",
+        "hint: Use a version of Rome that speaks format 77",
+    ]);
     rome(&["topology", "show", &newer]).badly(&["57P03"]);
     let with_newer = format!("{text}\n{}", sites_of(&[("turin", &newer)]));
     ground.write("sites.toml", &with_newer);
@@ -372,6 +376,33 @@ fn stores_of_others_are_refused() {
     ground.topology("status", &[]).badly(&["other format", "holds format 77"]);
     ground.write("sites.toml", &text);
     assert_eq!((&ground.kept(&ground.store("pisa"))["epoch"], ground.text()), (&1.into(), text));
+}
+
+/// This build speaks one format only: it says so, and raises nothing that is not as it should be.
+#[test]
+fn a_database_in_the_newest_format_is_not_raised() {
+    let ground = Ground::of(&["pisa", "rome"]);
+    ground.topology("upgrade", &[]).badly(&["no database was found", "08006"]);
+    ground.topology("init", &[]).well("Began");
+    ground.sql(&[BY_SITE, "INSERT INTO t VALUES ('pisa', 1), ('rome', 1)"]);
+    let newest = rome_core::catalog::Format::NEWEST.to_string();
+    ground.topology("status", &[]).well(&format!("epoch 1, format {newest}, 2 sites"));
+    assert_eq!(ground.topology("status", &["--json"]).json()["format"], newest.as_str());
+    ground.topology("upgrade", &[]).well("already, the newest that this version of Rome speaks; nothing was changed");
+    let done = ground.topology("upgrade", &["--json"]).well("").json();
+    assert_eq!((&done["from"], &done["to"], &done["topology"]["epoch"]), (&done["to"], &newest.into(), &1.into()));
+    // A site that is away, and one with a store that this build does not speak to.
+    std::fs::rename(ground.path("rome.rome"), ground.path("away")).unwrap();
+    ground.topology("upgrade", &[]).badly(&["\"rome\" is missing", "raised at all of its sites at once", "08006"]);
+    std::fs::rename(ground.path("away"), ground.path("rome.rome")).unwrap();
+    in_runtime(async {
+        let store = rome::open_store(&ground.store("rome")).await.unwrap();
+        let mark = Write::Put(rome_core::catalog::keys::format_key(), b"77".as_slice().into());
+        store.commit(&HomeId::new("main"), Commit { writes: vec![mark], ..Commit::default() }).await.unwrap();
+    });
+    ground.topology("upgrade", &[]).badly(&["holds format 77", "At site \"rome\"", "57P03"]);
+    ground.topology("status", &[]).badly(&["other format", "holds format 77"]);
+    assert_eq!(ground.kept(&ground.store("pisa"))["epoch"], 1);
 }
 
 /// A client that dies while it writes at several sites, then a site that is gone.

@@ -5,6 +5,7 @@
 //! | key | value |
 //! |---|---|
 //! | `f` | the format of everything that Rome writes, as decimal text |
+//! | `f` number (4 bytes) | empty; a format that the database was raised to |
 //! | `t` table id (4 bytes, big-endian) | the table's description, JSON |
 //! | `v` table id | a hash of the description (8 bytes; empty in older stores); its version is the table's schema version, raised by every change of the description |
 //! | `r` | the number and stamp of the global table whose description changed last |
@@ -36,6 +37,11 @@ fn key(letter: u8, rest: &[u8]) -> Key {
 /// The key of the format number.
 pub fn format_key() -> Key {
     key(b'f', &[])
+}
+
+/// The key that a database has since it was raised to a format.
+pub fn raised_key(format: u32) -> Key {
+    key(b'f', &format.to_be_bytes())
 }
 
 /// The key of the topology.

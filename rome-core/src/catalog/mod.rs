@@ -1,6 +1,7 @@
 //! Tables, columns, indexes and constraints: kept in the store, cached by schema version.
 
 mod change;
+mod format;
 pub mod keys;
 mod placement;
 mod shadow;
@@ -8,10 +9,12 @@ mod snapshot;
 mod table;
 
 pub use change::{AlterAction, NewColumn, NewForeignKey, NewIndex, NewTable, SchemaChange};
+pub use format::Format;
+pub(crate) use format::number as format_number;
 pub use keys::schema_version_key;
 pub use placement::{Homes, Placement, share_of};
 pub use shadow::{Shadow, ShadowIndex};
-pub use snapshot::{Catalog, FORMAT, MAX_CATALOG_BYTES, check_format, format_mark, stamp_of};
+pub use snapshot::{Catalog, MAX_CATALOG_BYTES, stamp_of};
 pub use table::{
     Check, Column, ColumnId, ForeignKey, Identity, Index, IndexColumn, IndexState, ReferentialAction, SchemaVersion,
     Table, TableId,

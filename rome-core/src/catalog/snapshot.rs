@@ -1,17 +1,13 @@
 //! The catalog as one client knows it: all tables, as of one read. Immutable; DDL works on a copy.
 
 use super::keys::{CATALOG_SPACE, all_schema_versions, all_tables, format_key, topology_key};
-use super::{SchemaVersion, SchemaView, Table, TableId};
+use super::{Format, SchemaVersion, SchemaView, Table, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Entry, Epoch, Read, ReadResult};
 use crate::topology::Topology;
-use bytes::Bytes;
 use md5::{Digest, Md5};
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// The format of everything that this version of Rome writes.
-pub const FORMAT: &str = "1";
 
 /// Largest catalog that is read, in bytes.
 pub const MAX_CATALOG_BYTES: usize = 256 << 20;
@@ -19,6 +15,7 @@ pub const MAX_CATALOG_BYTES: usize = 256 << 20;
 /// All tables by name and number.
 #[derive(Clone, Debug)]
 pub struct Catalog {
+    format: Format,
     topology: Arc<Topology>,
     by_name: HashMap<String, Arc<Table>>,
     by_id: HashMap<TableId, Arc<Table>>,
@@ -34,7 +31,7 @@ impl Catalog {
     /// The catalog of a home, read in this epoch; `site` is the name of the only site where the home keeps no topology.
     ///
     /// # Errors
-    /// XX001 where a description does not parse, 57P03 where another version of Rome wrote the store.
+    /// XX001 where a description does not parse, 57P03 where this build does not speak the store's format.
     pub fn from_answers(answers: &[ReadResult], epoch: Epoch, site: &str) -> Result<Self> {
         if answers.iter().any(|result| result.more.is_some()) {
             return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "the catalog exceeds 256 MiB"));
@@ -42,15 +39,15 @@ impl Catalog {
         let [format, topology, tables, versions] = answers else {
             return Err(Error::internal("a store answered another number of reads than it was asked"));
         };
-        check_format(format.entries.first())?;
+        let format = Format::held(format.entries.first().map(|entry| &entry.value[..]))?;
         let topology = match topology.entries.first() {
-            Some(entry) => parse(entry, "the topology")?,
+            Some(entry) => parse(entry)?,
             None => Topology::single(site),
         };
         let versions: HashMap<&[u8], &Entry> = versions.entries.iter().map(|entry| (id_part(entry), entry)).collect();
-        let mut catalog = Self::empty(topology);
+        let mut catalog = Self::empty(topology, format);
         for entry in &tables.entries {
-            let mut table: Table = parse(entry, "a table's description")?;
+            let mut table = format.described(&entry.key, &entry.value)?;
             let version = versions.get(id_part(entry)).map(|version| version.version).ok_or_else(|| {
                 Error::new(SqlState::DATA_CORRUPTED, format!("table \"{}\" has no schema version", table.name))
             })?;
@@ -63,8 +60,13 @@ impl Catalog {
     }
 
     /// A catalog without tables.
-    pub fn empty(topology: Topology) -> Self {
-        Self { topology: Arc::new(topology), by_name: HashMap::new(), by_id: HashMap::new() }
+    pub fn empty(topology: Topology, format: Format) -> Self {
+        Self { format, topology: Arc::new(topology), by_name: HashMap::new(), by_id: HashMap::new() }
+    }
+
+    /// The format of the store.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// The sites.
@@ -76,7 +78,8 @@ impl Catalog {
     pub fn is_the_same(&self, other: &Self) -> bool {
         let described =
             |id: &TableId, table: &Arc<Table>| other.by_id.get(id).is_some_and(|other| other.version == table.version);
-        self.topology == other.topology
+        self.format == other.format
+            && self.topology == other.topology
             && self.by_id.len() == other.by_id.len()
             && self.by_id.iter().all(|(id, table)| described(id, table))
     }
@@ -115,31 +118,11 @@ pub fn stamp_of(description: &[u8], epoch: u64) -> u64 {
     digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes) >> 1)
 }
 
-/// Checks the format of a store, by what it holds under [`format_key`].
-///
-/// # Errors
-/// 57P03 where another version of Rome wrote the store.
-pub fn check_format(entry: Option<&Entry>) -> Result<()> {
-    match entry {
-        Some(entry) if &entry.value[..] != FORMAT.as_bytes() => Err(Error::new(
-            SqlState::CANNOT_CONNECT_NOW,
-            format!("the store holds format {}, this version reads {FORMAT}", String::from_utf8_lossy(&entry.value)),
-        )
-        .with_hint("Use the version of Rome that wrote the store, or another namespace.")),
-        _ => Ok(()),
-    }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(entry: &Entry, what: &str) -> Result<T> {
+fn parse(entry: &Entry) -> Result<Topology> {
     serde_json::from_slice(&entry.value).map_err(|error| {
-        Error::new(SqlState::DATA_CORRUPTED, format!("{what} in the store is corrupt"))
+        Error::new(SqlState::DATA_CORRUPTED, "the topology in the store is corrupt")
             .with_detail(format!("key {:02x?}: {error}", &entry.key[..]))
     })
-}
-
-/// What marks a store as Rome's, in this format.
-pub fn format_mark() -> Bytes {
-    Bytes::from_static(FORMAT.as_bytes())
 }
 
 impl SchemaView for Catalog {

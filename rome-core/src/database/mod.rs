@@ -17,7 +17,7 @@ mod watch;
 pub use crate::topology::{FixedSites, Sites};
 pub use crate::txn::{ReadMode, ReadReport};
 pub use engine::{ForgetOptions, Forgotten, Options, PlacementMove, RomeDatabase};
-pub use engine::{Held, Lag, Prepared, SiteFound, SiteState, SiteStatus, Standing, Survey, SurveyOptions};
+pub use engine::{Held, Lag, Prepared, SiteFound, SiteState, SiteStatus, Standing, Survey, SurveyOptions, Upgraded};
 pub use escrow::Escrow;
 pub use retry::RetryPolicy;
 pub use row::{ColumnMeta, FromRow, FromValue, Row};

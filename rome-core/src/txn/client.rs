@@ -5,7 +5,7 @@ use super::marks::{Participant, TxnId};
 use super::part::first_mark;
 use super::transaction::Txn;
 use super::unended::Unended;
-use crate::catalog::{SchemaVersion, TableId};
+use crate::catalog::{Format, SchemaVersion, TableId};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
     Capabilities, Commit, CommitOutcome, Epoch, Guard, HomeId, Read, ReadLimits, ReadOutcome, ReadRequest,
@@ -189,6 +189,10 @@ pub struct Client {
     links: RwLock<BTreeMap<HomeNo, Arc<Link>>>,
     /// The sites of all homes that exist, for messages about those that are not reached.
     sites: RwLock<BTreeMap<HomeNo, Arc<str>>>,
+    /// Why homes of which the store could be reached are not spoken to.
+    refused: RwLock<BTreeMap<HomeNo, Error>>,
+    /// What the database's format was when it was last looked at.
+    format: RwLock<Option<Format>>,
     local: Arc<Link>,
     /// There are other homes than the local one.
     spread: AtomicBool,
@@ -223,6 +227,8 @@ impl Client {
         let client = Self {
             links: RwLock::new(BTreeMap::from([(local.no, Arc::clone(&local))])),
             sites: RwLock::default(),
+            refused: RwLock::default(),
+            format: RwLock::default(),
             local,
             spread: AtomicBool::new(false),
             stores: sites,
@@ -241,6 +247,7 @@ impl Client {
     pub fn reach(&self, place: Place) {
         let link = self.new_link(place);
         self.spread.fetch_or(link.no != self.local.no, Ordering::Relaxed);
+        self.refused.write().remove(&link.no);
         self.links.write().insert(link.no, link);
     }
 
@@ -253,6 +260,22 @@ impl Client {
     /// Speaks to a home no more.
     pub fn leave(&self, home: HomeNo) {
         self.links.write().remove(&home);
+    }
+
+    /// Speaks to a home no more, for this reason, until it is reached anew.
+    pub fn refuse(&self, home: HomeNo, reason: Error) {
+        self.leave(home);
+        self.refused.write().insert(home, reason);
+    }
+
+    /// Speaks this format from now on: the database has it.
+    pub fn speak(&self, format: Format) {
+        *self.format.write() = Some(format);
+    }
+
+    /// What holds as long as the database has the format that this client speaks; nothing before it knows.
+    pub(super) fn format_guard(&self) -> Option<Guard> {
+        self.format.read().map(Format::fence)
     }
 
     /// A home of somebody's transaction, wherever it is: one that has just joined or left this client may not know.
@@ -273,6 +296,7 @@ impl Client {
         let homes: BTreeMap<HomeNo, Arc<str>> = homes.collect();
         self.spread.fetch_or(homes.keys().any(|home| *home != self.local.no), Ordering::Relaxed);
         self.links.write().retain(|home, _| *home == self.local.no || homes.contains_key(home));
+        self.refused.write().retain(|home, _| homes.contains_key(home));
         *self.sites.write() = homes;
     }
 
@@ -338,6 +362,14 @@ impl Client {
         Ok(self.answer(&self.link(home)?, reads, limits).await?.results)
     }
 
+    /// [`Client::read`] at a home that this client does not speak to otherwise.
+    ///
+    /// # Errors
+    /// As [`Txn::read`].
+    pub async fn read_place(&self, place: Place, reads: Vec<Read>) -> Result<Vec<ReadResult>> {
+        Ok(self.answer(&self.new_link(place), reads, ReadLimits::default()).await?.results)
+    }
+
     async fn answer(&self, link: &Arc<Link>, reads: Vec<Read>, limits: ReadLimits) -> Result<ReadResponse> {
         loop {
             let answer = link.look(reads.clone(), limits).await?;
@@ -391,9 +423,14 @@ impl Client {
     /// Commits at a home outside of any transaction: for keys that no transaction relies on or marks.
     ///
     /// # Errors
-    /// The store's.
-    pub async fn commit(&self, home: HomeNo, commit: Commit) -> Result<CommitOutcome> {
-        self.link(home)?.commit(commit).await
+    /// The store's; 40001 where the database was raised to another format, or is about to be.
+    pub async fn commit(&self, home: HomeNo, mut commit: Commit) -> Result<CommitOutcome> {
+        let own = commit.guards.len();
+        commit.guards.extend(self.format_guard());
+        match self.link(home)?.commit(commit).await? {
+            CommitOutcome::Conflict { guard } if guard >= own => Err(Error::schema_changed()),
+            outcome => Ok(outcome),
+        }
     }
 
     /// What the store of a home can do.
@@ -449,6 +486,9 @@ impl Client {
         }
         if let Some(link) = self.links.read().get(&home) {
             return Ok(Arc::clone(link));
+        }
+        if let Some(reason) = self.refused.read().get(&home) {
+            return Err(reason.clone());
         }
         Err(match self.sites.read().get(&home) {
             Some(site) => Error::new(

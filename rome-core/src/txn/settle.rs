@@ -1,12 +1,13 @@
 //! What to do about another transaction's mark: wait for its client, then end it in its place.
 
-use super::alone::entries;
 use super::client::{Client, Link};
 use super::many::end;
-use super::marks::{Participant, Promise, Record, TxnId, all_promises, all_records, decode, owner_of};
+use super::marks::{Participant, Promise, Record, TxnId, all_promises, all_records, decode, owner_of, write_mark};
 use super::perform::{DistributedTxn, promise};
+use crate::catalog::Format;
+use crate::catalog::keys::format_key;
 use crate::error::{Error, Result, SqlState};
-use crate::store::Entry;
+use crate::store::{Entry, KeyRange, Read, ReadLimits};
 use crate::topology::HomeNo;
 use futures::StreamExt;
 use std::collections::BTreeMap;
@@ -57,7 +58,7 @@ impl Client {
         let mut left = BTreeMap::new();
         // Where a home has both, the promise: of what is marked no record may be forgotten.
         for range in [all_promises(), all_records()] {
-            for entry in entries(&link, range).await?.0 {
+            for entry in self.left_in(&link, range).await? {
                 left.entry(owner_of(&entry.key)?).or_insert(entry);
             }
         }
@@ -83,6 +84,24 @@ impl Client {
             usize::from(ended.is_ok())
         });
         Ok(ended.buffer_unordered(ENDED_AT_ONCE).fold(0, |sum, ended| async move { sum + ended }).await)
+    }
+
+    /// What transactions have left in a range of a home, seen together with its format: what is in one that this client does not speak is not its to
+    /// end. Transactions that it sees began in a format that it speaks, and stay in it.
+    async fn left_in(&self, link: &Link, range: KeyRange) -> Result<Vec<Entry>> {
+        let reads = vec![Read::Range { range, limit: None, reverse: false }, Read::Point(format_key())];
+        let mut found = link.look(reads, ReadLimits::default()).await?.results.into_iter();
+        let left = found.next().unwrap_or_default().entries;
+        let format = found.next().and_then(|result| result.entries.into_iter().next());
+        // While it is being raised nobody has prepared anything in the new one here.
+        let format = match format {
+            None => None,
+            Some(entry) => match write_mark(&entry.value)? {
+                Some(mark) => mark.old.map(|old| old.0),
+                None => Some(entry.value),
+            },
+        };
+        Format::held(format.as_deref()).map(|_| left)
     }
 
     /// [`Client::sweep`] at all homes of the local site.

@@ -422,6 +422,18 @@ impl Txn {
         self.part(home)?.expect(guard, failure)
     }
 
+    /// Relies on the database having the format that this client speaks, at a home: for what is written there without relying on a table's description, which
+    /// changes with the format.
+    ///
+    /// # Errors
+    /// 40001 where that is known to be wrong.
+    pub fn rely_on_format(&mut self, home: HomeNo) -> Result<()> {
+        match self.client.format_guard() {
+            Some(fence) => self.expect(home, fence, Error::schema_changed()),
+            None => Ok(()),
+        }
+    }
+
     /// Whether this transaction wrote (`Some(true)`) or removed (`Some(false)`) a key.
     pub fn own_write(&self, home: HomeNo, key: &Key) -> Option<bool> {
         self.existing(home)?.writes.get(key).map(Option::is_some)

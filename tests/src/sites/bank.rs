@@ -23,7 +23,7 @@ const ACCOUNTS: i64 = 20;
 const OPENING_BALANCE: i64 = 1_000;
 
 /// What all have at any time.
-fn total() -> i64 {
+pub fn total() -> i64 {
     ACCOUNTS * OPENING_BALANCE * at_work().len() as i64
 }
 
@@ -63,7 +63,11 @@ pub async fn transfer(db: Arc<dyn Database>, near: &'static str, prefix: String,
     }
 }
 
-async fn transfer_once(db: &dyn Database, near: &'static str, reference: &str) -> Result<()> {
+/// One transfer, retried while it loses against others.
+///
+/// # Errors
+/// The database's.
+pub async fn transfer_once(db: &dyn Database, near: &'static str, reference: &str) -> Result<()> {
     let (from, to) = (draw_site(near), draw_site(near));
     let debit = rand::random_range(0..ACCOUNTS);
     let credit = (debit + rand::random_range(1..ACCOUNTS)) % ACCOUNTS;

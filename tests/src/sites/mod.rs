@@ -22,6 +22,7 @@ pub mod lists;
 pub mod load;
 pub mod machines;
 pub mod probe;
+pub mod roller;
 pub mod shapes;
 
 use crate::server::{Program, Server};

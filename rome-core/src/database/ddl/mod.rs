@@ -107,6 +107,8 @@ impl Ddl<'_> {
     async fn rely_on_topology(&mut self) -> Result<()> {
         let (home, known) = (self.here(), Arc::clone(self.catalog.topology()));
         if known.epoch == 0 {
+            // What is made new relies on no description that the next format would have changed.
+            self.txn.expect(home, self.catalog.format().fence(), Error::schema_changed())?;
             return self.txn.expect(home, Guard::Absent(topology_key()), Error::schema_changed());
         }
         let found = self.txn.read(vec![HomeRead::point(home, topology_key())], ReadLimits::default()).await?;
@@ -140,11 +142,11 @@ impl Ddl<'_> {
     /// Writes a description, new or changed.
     fn save(&mut self, table: Table) -> Result<Arc<Table>> {
         self.txn.use_table(&table)?;
-        let json = serde_json::to_vec(&table).map_err(Error::internal)?;
-        let stamp = stamp_of(&json, self.catalog.topology().epoch);
+        let description = self.catalog.format().describe(&table)?;
+        let stamp = stamp_of(&description, self.catalog.topology().epoch);
         self.tell_watchers(&table)?;
         self.tell_replicas(&table)?;
-        self.put(table_key(table.id), Bytes::from(json))?;
+        self.put(table_key(table.id), description)?;
         self.put(schema_version_key(table.id), Bytes::copy_from_slice(&stamp.to_be_bytes()))?;
         let mut table = table;
         table.find_homes(self.catalog.topology())?;
@@ -187,8 +189,8 @@ impl Ddl<'_> {
         let before = self.catalog.table_by_id(table.id);
         let is_global = |table: &Table| matches!(table.placement, Placement::Global { .. });
         if is_global(table) || before.is_some_and(|before| is_global(&before)) {
-            let json = serde_json::to_vec(table).map_err(Error::internal)?;
-            let stamp = stamp_of(&json, self.catalog.topology().epoch);
+            let description = self.catalog.format().describe(table)?;
+            let stamp = stamp_of(&description, self.catalog.topology().epoch);
             let value = [&table.id.0.to_be_bytes()[..], &stamp.to_be_bytes()].concat();
             self.put(replicated_key(), value.into())?;
         }

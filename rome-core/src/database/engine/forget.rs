@@ -18,7 +18,7 @@
 //! ([`super::sites::was_removed`]).
 
 use super::heirs::Heirs;
-use super::sites::{catalog_of, client_of, nothing_at, places, tables_in, topology_at};
+use super::sites::{catalog_of, client_of, format_in, nothing_at, places, tables_in, topology_at};
 use super::{Options, RomeDatabase};
 use crate::catalog::keys::{
     CATALOG_SPACE, garbage_key, name_key, next_space_key, schema_version_key, sequence_key, table_key, topology_key,
@@ -413,13 +413,14 @@ impl Remains {
         self.catalog.retain(|key, _| !matches!(key.get(SPACE_LEN), Some(b's' | b'g')));
         self.catalog.retain(|key, _| !self.removed.contains(key));
         self.catalog.insert(topology_key(), serde_json::to_vec(&*self.here).map_err(Error::internal)?.into());
+        let format = format_in(&self.catalog)?;
         for table in &self.tables {
-            let description = serde_json::to_vec(table).map_err(Error::internal)?;
+            let description = format.describe(table)?;
             let stamp = stamp_of(&description, self.here.epoch);
             if let Some(stream) = table.stream() {
                 txn.tell_key(schema_version_key(table.id), stream);
             }
-            self.catalog.insert(table_key(table.id), description.into());
+            self.catalog.insert(table_key(table.id), description);
             self.catalog.insert(schema_version_key(table.id), Bytes::copy_from_slice(&stamp.to_be_bytes()));
         }
         self.catalog.extend(self.garbage.iter().map(|space| (garbage_key(*space), Bytes::new())));

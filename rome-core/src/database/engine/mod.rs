@@ -15,6 +15,7 @@
 //! | `watch` | the rows of a query, then their changes |
 //! | `status`, `lag` | how the sites are, and how far their copies are behind, asked from outside |
 //! | `forget`, `heirs`, `reclaim` | a site that is gone for good; who goes on with its global tables; claims made anew |
+//! | `upgrade` | the format, raised at all sites; stores that were left behind |
 //! | `upkeep` | filling new indexes, emptying dropped spaces |
 
 mod autocommit;
@@ -33,6 +34,7 @@ mod sites;
 mod statement;
 mod status;
 mod sweeper;
+mod upgrade;
 mod upkeep;
 mod watch;
 
@@ -65,6 +67,7 @@ use std::time::Duration;
 use sweeper::Sweeper;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+pub use upgrade::Upgraded;
 use watch::Events;
 
 /// How to open a database.
@@ -128,7 +131,7 @@ impl RomeDatabase {
     /// Opens the database that a store holds; an empty store is a database without tables.
     ///
     /// # Errors
-    /// 57P03 where another version of Rome wrote the store, 55000 where it is one of several sites, and the store's own.
+    /// 57P03 where this build does not speak the store's format, 55000 where it is one of several sites, and the store's own.
     pub async fn open(store: Arc<dyn Store>, options: Options) -> Result<Self> {
         let home = HomeId::new(&options.home);
         let client = Client::new(store, home, options.incarnation(0));
@@ -141,6 +144,7 @@ impl RomeDatabase {
     }
 
     fn of(client: Arc<Client>, catalog: Catalog, options: Options, sites: Option<Arc<dyn Sites>>) -> Self {
+        client.speak(catalog.format());
         let mut retry = RetryPolicy::with_attempts(options.max_attempts);
         if let Some(seed) = options.seed {
             retry = retry.with_seed(seed);
@@ -278,6 +282,10 @@ impl Engine {
         if fresh.topology().epoch == 0 && self.catalog().topology().epoch > 0 {
             return Err(sites::was_removed(self.client.local_site()));
         }
+        if fresh.format() < self.catalog().format() {
+            return Err(upgrade::fell_behind(self.client.local_site(), fresh.format(), self.catalog().format()));
+        }
+        self.client.speak(fresh.format());
         self.reach_sites(fresh.topology()).await?;
         *self.catalog.write() = Arc::clone(&fresh);
         Ok(fresh)
@@ -287,6 +295,7 @@ impl Engine {
     async fn read_catalog(&self) -> Result<()> {
         let fresh = load_catalog(&self.client).await?;
         self.expect_sites(fresh.topology());
+        self.client.speak(fresh.format());
         *self.catalog.write() = Arc::new(fresh);
         Ok(())
     }

@@ -208,7 +208,7 @@ impl Engine {
 }
 
 /// What is done twice without harm may be tried again also where nobody knows whether it was done.
-fn repeatable(error: Error) -> Error {
+pub(super) fn repeatable(error: Error) -> Error {
     if error.is_undetermined() { Error::serialization_failure() } else { error }
 }
 

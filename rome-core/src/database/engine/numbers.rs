@@ -55,6 +55,7 @@ impl Numbers {
         let home = HomeNo::FIRST;
         for _ in 0..ATTEMPTS {
             let mut txn = self.client.begin(Mode::SingleStatement);
+            txn.rely_on_format(home)?;
             let found = txn.read(vec![HomeRead::point(home, key.clone())], ReadLimits::default()).await?;
             let first = match found.first().and_then(|result| result.entries.first()) {
                 None => start,
@@ -69,7 +70,7 @@ impl Numbers {
             txn.put(home, key.clone(), Bytes::from(next.to_string()))?;
             match txn.commit().await {
                 Ok(_) => return Ok(first),
-                Err(error) if error.is_retryable() => {}
+                Err(error) if error.is_retryable() && !error.is_schema_change() => {}
                 Err(error) => return Err(error),
             }
         }

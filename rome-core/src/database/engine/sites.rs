@@ -3,11 +3,12 @@
 //! Each home keeps the topology and the whole catalog, and both change in one transaction over all homes. Every table's schema version rises with
 //! the topology, so that whoever works by an old one loses its commit.
 
+use super::upgrade::Formats;
 use super::{Engine, Options, RomeDatabase};
 use crate::catalog::keys::{
     CATALOG_SPACE, all_tables, format_key, schema_version_key, table_key, topology_key, whole_space,
 };
-use crate::catalog::{Catalog, Table, check_format, format_mark, stamp_of};
+use crate::catalog::{Catalog, Format, Table, stamp_of};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{Commit, Guard, HomeId, Key, Read, ReadLimits, ReadOutcome, ReadRequest, SPACE_LEN, Store, Write};
 use crate::topology::{HomeNo, Sites, Topology};
@@ -28,8 +29,8 @@ impl RomeDatabase {
     /// of its own shares it with the others from then on.
     ///
     /// # Errors
-    /// 22023 where the sites are not those of the database, 55000 where a site belongs to another one, 57P03 where another version of Rome wrote a
-    /// store, and the stores' own. Once the database exists, only the local site must be there.
+    /// 22023 where the sites are not those of the database, 55000 where a site belongs to another one, 57P03 where this build does not speak a
+    /// store's format, and the stores' own. Once the database exists, only the local site must be there.
     pub async fn open_sites(local: &str, sites: Arc<dyn Sites>, options: Options) -> Result<Self> {
         Self::open_at(local, sites, options, true).await
     }
@@ -49,14 +50,17 @@ impl RomeDatabase {
         let wanted = Topology::new(String::new(), &wanted)?;
         wanted.home_of_site(local)?;
         let store = sites.store(local).await?;
-        let topology = match topology_at(&store, &HomeId::new(&options.home)).await? {
+        let home = HomeId::new(&options.home);
+        let held = Belonging::of(&store, &home).await?;
+        let format = held.spoken().map_err(|error| at_site(error, local))?;
+        let topology = match held.topology()? {
             Some(topology) => topology,
             None if !begins => return Err(nothing_at(local)),
             None => begin(&wanted, &sites, &options).await?,
         };
         check_sites(&topology, &names, local)?;
         let client = client_of(places(&topology, local, &store, &options.home)?, &sites, 2, &options)?;
-        let database = Self::of(client, Catalog::empty(topology.clone()), options, Some(sites));
+        let database = Self::of(client, Catalog::empty(topology.clone(), format), options, Some(sites));
         // The other sites first: to read the catalog may take to end a change of it that somebody has left in the middle.
         database.engine.reach_sites(&Arc::new(topology)).await?;
         database.engine.read_catalog().await?;
@@ -168,7 +172,7 @@ impl Engine {
     /// that needs them.
     ///
     /// # Errors
-    /// 55000 where another site says that the local one was forgotten.
+    /// 55000 where another site says that the local one was forgotten, or was left behind by an upgrade.
     pub(super) async fn reach_sites(&self, topology: &Arc<Topology>) -> Result<()> {
         self.expect_sites(topology);
         if self.unreached(topology) == 0 {
@@ -186,6 +190,7 @@ impl Engine {
             match reached {
                 Ok(Standing::Member) => {}
                 Ok(Standing::Forgotten) => return Err(was_removed(self.client.local_site())),
+                Ok(Standing::LeftBehind(reason)) => return Err(reason),
                 Err(problem) => {
                     tracing::warn!(site, %problem, "a site can't be reached");
                     failed.insert(site.clone(), Instant::now());
@@ -214,22 +219,28 @@ impl Engine {
         }
     }
 
-    /// Whether another site says that the local one was taken out without being asked: for a client that loses by a catalog that has not changed.
-    pub(super) async fn was_forgotten(&self) -> bool {
+    /// Why the local site can't go on by itself, where another says so: it was taken out without being asked, or one of the two was left behind. For a client that
+    /// loses by a catalog that has not changed.
+    pub(super) async fn disowned(&self) -> Option<Error> {
         let catalog = self.catalog();
         let (topology, local) = (catalog.topology(), self.client.local_site());
         let others = topology.sites.iter().filter(|site| site.name != local);
         let asked = others.map(|site| async {
             let store = self.store_of(&site.name).await?;
-            let home = HomeId::new(&self.options.home);
-            let theirs = topology_at(&store, &home).await?;
-            let fenced = is_fenced(&store, &home, topology, local).await?;
-            Ok::<_, Error>(theirs.is_some_and(|theirs| {
-                forgets(&theirs, topology, local) || theirs.cluster == topology.cluster && fenced
-            }))
+            let places = places(topology, &site.name, &store, &self.options.home)?;
+            let Some(first) = places.first() else { return Ok(None) };
+            let held = Belonging::of(&first.store, &first.home).await?;
+            if let Formats::HereBehind(reason) | Formats::ThereBehind(reason) = self.formats(first, &held).await? {
+                return Ok(Some(reason));
+            }
+            let fenced = is_fenced(&first.store, &first.home, topology, local).await?;
+            let gone = |theirs: &Topology| {
+                forgets(theirs, topology, local) || theirs.cluster == topology.cluster && fenced
+            };
+            Ok::<_, Error>(held.topology()?.filter(gone).map(|_| was_removed(local)))
         });
         let answers = join_all(asked.map(|asked| timeout(ASKING, asked))).await;
-        answers.into_iter().any(|answer| matches!(answer, Ok(Ok(true))))
+        answers.into_iter().find_map(|answer| answer.ok()?.ok()?)
     }
 
     /// Whether another site says for certain that the local one is none of the database any more.
@@ -259,11 +270,18 @@ impl Engine {
         let store = self.store_of(site).await?;
         let places = places(topology, site, &store, &self.options.home)?;
         let Some(first) = places.first() else { return Ok(Standing::Member) };
+        let held = Belonging::of(&first.store, &first.home).await?;
+        match self.formats(first, &held).await? {
+            Formats::Same => {}
+            Formats::HereBehind(reason) => return Ok(Standing::LeftBehind(reason)),
+            Formats::ThereBehind(reason) => {
+                places.iter().for_each(|place| self.client.refuse(place.no, reason.clone()));
+                return Err(reason);
+            }
+        }
         // Nothing is written into a store that is not this database's.
         let local = self.client.local_site();
-        let asked =
-            try_join(topology_at(&first.store, &first.home), is_fenced(&first.store, &first.home, topology, local));
-        match asked.await? {
+        match (held.topology()?, is_fenced(&first.store, &first.home, topology, local).await?) {
             // A change that the local site knows nothing of was made without it.
             (Some(theirs), _) if forgets(&theirs, topology, local) => Ok(Standing::Forgotten),
             (Some(theirs), true) if theirs.cluster == topology.cluster => Ok(Standing::Forgotten),
@@ -281,6 +299,8 @@ enum Standing {
     Member,
     /// It was taken out without being asked.
     Forgotten,
+    /// Its store has an older format.
+    LeftBehind(Error),
 }
 
 /// Whether a topology is a later one of the same database that has a site no more.
@@ -294,20 +314,64 @@ async fn is_fenced(store: &Arc<dyn Store>, home: &HomeId, known: &Topology, site
     Ok(known.site(site)?.homes.iter().any(|home| fenced.contains_key(home)))
 }
 
+/// What a home keeps of the database that it belongs to, or is about to keep.
+pub(super) struct Belonging {
+    /// Its format as it is stored.
+    pub(super) format: Option<Bytes>,
+    topology: Option<Bytes>,
+}
+
+impl Belonging {
+    /// What a home keeps of it, which is read as it is or is about to be.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn of(store: &Arc<dyn Store>, home: &HomeId) -> Result<Self> {
+        let reads = vec![Read::Point(format_key()), Read::Point(topology_key())];
+        let request = ReadRequest { reads, ..ReadRequest::default() };
+        let ReadOutcome::Answer(answer) = store.read(home, request).await? else {
+            return Err(Error::internal("a read without guards had a conflict"));
+        };
+        let mut found = answer.results.into_iter().map(|result| result.entries.into_iter().next());
+        let mut next =
+            || found.next().flatten().map(|entry| value_or_intent(&entry.value)).transpose().map(Option::flatten);
+        Ok(Self { format: next()?, topology: next()? })
+    }
+
+    /// The topology, where this build speaks its format.
+    ///
+    /// # Errors
+    /// 57P03 where it does not, XX001 where it does not parse.
+    pub(super) fn topology(&self) -> Result<Option<Topology>> {
+        self.spoken()?;
+        self.topology.as_ref().map(|value| serde_json::from_slice(value)).transpose().map_err(|error| {
+            Error::new(SqlState::DATA_CORRUPTED, "the topology in the store is corrupt").with_detail(error.to_string())
+        })
+    }
+
+    /// The format, where this build speaks it.
+    ///
+    /// # Errors
+    /// 57P03 where it does not.
+    pub(super) fn spoken(&self) -> Result<Format> {
+        Format::held(self.format.as_deref())
+    }
+}
+
 /// The topology that a home keeps, or is about to keep.
+///
+/// # Errors
+/// 57P03 where this build does not speak its format, and the store's own.
 pub(super) async fn topology_at(store: &Arc<dyn Store>, home: &HomeId) -> Result<Option<Topology>> {
-    let reads = vec![Read::Point(format_key()), Read::Point(topology_key())];
-    let ReadOutcome::Answer(answer) = store.read(home, ReadRequest { reads, ..ReadRequest::default() }).await? else {
-        return Err(Error::internal("a read without guards had a conflict"));
-    };
-    let mut found = answer.results.into_iter().map(|result| result.entries.into_iter().next());
-    let mut next =
-        || found.next().flatten().map(|entry| value_or_intent(&entry.value)).transpose().map(Option::flatten);
-    let (format, topology) = (next()?, next()?);
-    check_format(format.map(|value| entry(format_key(), &value)).as_ref())?;
-    topology.map(|value| serde_json::from_slice(&value)).transpose().map_err(|error| {
-        Error::new(SqlState::DATA_CORRUPTED, "the topology in the store is corrupt").with_detail(error.to_string())
-    })
+    Belonging::of(store, home).await?.topology()
+}
+
+/// The same error with the site at which it happened.
+fn at_site(error: Error, site: &str) -> Error {
+    match error.detail() {
+        None => error.with_detail(format!("At site \"{site}\".")),
+        Some(_) => error,
+    }
 }
 
 /// The homes of a site. In its store the first has the database's own name, the others that name with a number.
@@ -333,17 +397,16 @@ pub(super) fn client_of(
     Ok(Client::of_homes(local, places, Some(Arc::clone(sites)), options.incarnation(number), options.patience))
 }
 
-/// Marks a new store with the format, or checks that an old one has it.
+/// Marks a new store with the newest format, or checks that this build speaks that of an old one.
 pub(super) async fn prepare(client: &Client) -> Result<()> {
     let found = client.read(client.local(), vec![Read::Point(format_key())], ReadLimits::default()).await?;
-    let found = found.first().and_then(|result| result.entries.first());
-    if found.is_some() {
-        return check_format(found);
+    if let Some(found) = found.first().and_then(|result| result.entries.first()) {
+        return Format::held(Some(&found.value)).map(|_| ());
     }
-    // Whoever is first marks it; the others find the mark, which is the same.
+    // Whoever is first marks it; what the others find, they read with the catalog.
     let commit = Commit {
         guards: vec![Guard::Absent(format_key())],
-        writes: vec![Write::Put(format_key(), format_mark())],
+        writes: vec![Write::Put(format_key(), Format::NEWEST.mark())],
         ..Commit::default()
     };
     client.commit(client.local(), commit).await?;
@@ -412,7 +475,7 @@ async fn describe(txn: &mut Txn, from: HomeNo, was: &Topology, topology: &Topolo
     }
     // Numbers of identity columns and notes of garbage are each home's own.
     catalog.retain(|key, _| !matches!(key.get(SPACE_LEN), Some(b's' | b'g')));
-    catalog.insert(format_key(), format_mark());
+    catalog.entry(format_key()).or_insert_with(|| Format::NEWEST.mark());
     catalog.insert(topology_key(), serde_json::to_vec(topology).map_err(Error::internal)?.into());
     for table in tables_in(&catalog)? {
         let description = catalog.get(&table_key(table.id)).cloned().unwrap_or_default();
@@ -438,20 +501,25 @@ pub(super) async fn catalog_of(txn: &mut Txn, home: HomeNo) -> Result<BTreeMap<K
     Ok(found.into_iter().flat_map(|result| result.entries).map(|entry| (entry.key, entry.value)).collect())
 }
 
+/// The format of a catalog.
+///
+/// # Errors
+/// 57P03 where this build does not speak it.
+pub(super) fn format_in(catalog: &BTreeMap<Key, Bytes>) -> Result<Format> {
+    Format::held(catalog.get(&format_key()).map(|value| &value[..]))
+}
+
 /// The tables that a catalog describes, as they are stored.
 pub(super) fn tables_in(catalog: &BTreeMap<Key, Bytes>) -> Result<Vec<Table>> {
+    let format = format_in(catalog)?;
     let described = catalog.iter().filter(|(key, _)| all_tables().contains(key));
-    let tables = described.map(|(_, value)| serde_json::from_slice(value));
-    tables.collect::<Result<_, _>>().map_err(|error| {
-        Error::new(SqlState::DATA_CORRUPTED, "a table's description in the store is corrupt")
-            .with_detail(error.to_string())
-    })
+    described.map(|(key, value)| format.described(key, value)).collect()
 }
 
 /// Refuses a home that has a catalog.
 async fn refuse_used(txn: &mut Txn, home: HomeNo, site: &str) -> Result<()> {
     let held = catalog_of(txn, home).await?;
-    check_format(held.get(&format_key()).map(|value| entry(format_key(), value)).as_ref())?;
+    format_in(&held).map_err(|error| at_site(error, site))?;
     if held.contains_key(&topology_key()) {
         return Err(belongs_elsewhere(site));
     }
@@ -463,10 +531,6 @@ async fn refuse_used(txn: &mut Txn, home: HomeNo, site: &str) -> Result<()> {
         .with_hint("Only the first site of a new database may bring tables; join others with an empty store."));
     }
     Ok(())
-}
-
-fn entry(key: crate::store::Key, value: &Bytes) -> crate::store::Entry {
-    crate::store::Entry { key, version: 0, value: value.clone(), target: None }
 }
 
 fn belongs_elsewhere(site: &str) -> Error {

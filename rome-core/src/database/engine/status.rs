@@ -6,11 +6,10 @@
 use super::RomeDatabase;
 use super::sites::places;
 use crate::catalog::keys::{all_tables, format_key, topology_key, whole_space};
-use crate::catalog::{FORMAT, Table};
+use crate::catalog::{Format, Table};
 use crate::error::{Error, Result, SqlState};
 use crate::store::{
-    Durability, Entry, HomeId, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, SPACE_LEN, Store,
-    successor,
+    Durability, Entry, HomeId, KeyRange, Read, ReadLimits, ReadOutcome, ReadRequest, ReadResult, Store, successor,
 };
 use crate::topology::{HomeNo, Sites, Topology};
 use crate::txn::{Place, TxnId, prepared_at, value_or_intent};
@@ -51,6 +50,8 @@ impl Default for SurveyOptions {
 pub struct Survey {
     /// The newest topology that any site of the database has; `None` where no site that was reached has one.
     pub topology: Option<Topology>,
+    /// The format of the database: the newest that a site of it has.
+    pub format: Option<Format>,
     /// The sites of the topology in its order, then those that only the caller names.
     pub sites: Vec<SiteStatus>,
     options: SurveyOptions,
@@ -118,7 +119,9 @@ pub enum Standing {
         /// That one's cluster id.
         cluster: String,
     },
-    /// Something that another version of Rome wrote.
+    /// One of its sites, but with an older format than others: it was left behind when the database was raised.
+    LeftBehind,
+    /// Something in a format that this build does not speak.
     OtherFormat,
 }
 
@@ -155,6 +158,7 @@ impl RomeDatabase {
         local.map_or(Ok(()), |local| wanted.home_of_site(local).map(drop))?;
         let asked = join_all(names.iter().map(|name| ask(sites, name, &options))).await;
         let topology = database_of(local, &names, &asked);
+        let format = topology.as_ref().and_then(|topology| format_of(&topology.cluster, &asked));
         let asked: BTreeMap<String, Result<Answer>> = names.iter().cloned().zip(asked).collect();
         let members = topology.iter().flat_map(|topology| &topology.sites).map(|site| site.name.clone());
         let mut listed = BTreeSet::new();
@@ -166,17 +170,20 @@ impl RomeDatabase {
             let state = match asked.get(&name) {
                 None => SiteState::Unknown,
                 Some(Err(error)) => SiteState::Unreachable(error.clone()),
-                Some(Ok(answer)) => SiteState::Reached(Box::new(answer.found(topology.as_ref(), !homes.is_empty()))),
+                Some(Ok(answer)) => {
+                    let newest = topology.as_ref().zip(format);
+                    SiteState::Reached(Box::new(answer.found(newest, !homes.is_empty())))
+                }
             };
             SiteStatus { name, homes, state }
         });
-        Ok(Survey { sites: sites.collect(), topology, options })
+        Ok(Survey { sites: sites.collect(), topology, format, options })
     }
 
     /// The topology that a store keeps, where it is one of several sites; nothing is written.
     ///
     /// # Errors
-    /// 57P03 where another version of Rome wrote it, and the store's own.
+    /// 57P03 where this build does not speak its format, and the store's own.
     pub async fn topology_in(store: &Arc<dyn Store>, home: &str) -> Result<Option<Topology>> {
         super::sites::topology_at(store, &HomeId::new(home)).await
     }
@@ -188,6 +195,8 @@ struct Answer {
     store: Arc<dyn Store>,
     round_trip: Duration,
     format: Option<String>,
+    /// The same, where this build speaks it.
+    spoken: Option<Format>,
     topology: Option<Topology>,
     has_tables: bool,
 }
@@ -200,10 +209,10 @@ async fn ask(sites: &Arc<dyn Sites>, site: &str, options: &SurveyOptions) -> Res
         let reads = vec![Read::Point(format_key()), Read::Point(topology_key()), tables];
         let mut values = look(&store, &home, reads, PAGE).await?.into_iter().map(first_value);
         let (format, topology, table) = (next(&mut values)?, next(&mut values)?, next(&mut values)?);
+        let spoken = Format::held(format.as_deref()).ok();
         let format = format.map(|value| String::from_utf8_lossy(&value).into_owned());
-        // Another version's topology may mean anything.
-        let readable = format.as_deref().is_none_or(|format| format == FORMAT);
-        let topology = topology.filter(|_| readable).map(|value| serde_json::from_slice(&value)).transpose();
+        // In another format a topology may mean anything.
+        let topology = topology.filter(|_| spoken.is_some()).map(|value| serde_json::from_slice(&value)).transpose();
         let topology = topology.map_err(|error| {
             Error::new(SqlState::DATA_CORRUPTED, "the topology in the store is corrupt").with_detail(error.to_string())
         })?;
@@ -215,13 +224,13 @@ async fn ask(sites: &Arc<dyn Sites>, site: &str, options: &SurveyOptions) -> Res
         }
         took.sort();
         let round_trip = took.get(ROUND_TRIPS / 2).copied().unwrap_or_default();
-        Ok(Answer { store, round_trip, format, topology, has_tables: table.is_some() })
+        Ok(Answer { store, round_trip, format, spoken, topology, has_tables: table.is_some() })
     })
     .await
 }
 
 impl Answer {
-    fn found(&self, newest: Option<&Topology>, named: bool) -> SiteFound {
+    fn found(&self, newest: Option<(&Topology, Format)>, named: bool) -> SiteFound {
         let capabilities = self.store.capabilities();
         SiteFound {
             store: Arc::clone(&self.store),
@@ -233,14 +242,13 @@ impl Answer {
         }
     }
 
-    fn standing(&self, newest: Option<&Topology>, named: bool) -> Standing {
-        if self.format.as_deref().is_some_and(|format| format != FORMAT) {
-            return Standing::OtherFormat;
-        }
+    fn standing(&self, newest: Option<(&Topology, Format)>, named: bool) -> Standing {
+        let Some(spoken) = self.spoken else { return Standing::OtherFormat };
         match (&self.topology, newest) {
             (None, _) if self.has_tables => Standing::Alone,
             (None, _) => Standing::Empty,
-            (Some(theirs), Some(newest)) if theirs.cluster == newest.cluster => match named {
+            (Some(theirs), Some((newest, format))) if theirs.cluster == newest.cluster => match named {
+                true if spoken < format => Standing::LeftBehind,
                 true if theirs.epoch == newest.epoch => Standing::Member,
                 true => Standing::Behind { epoch: theirs.epoch },
                 false => Standing::Former { epoch: theirs.epoch },
@@ -262,6 +270,13 @@ fn database_of(local: Option<&str>, names: &[String], asked: &[Result<Answer>]) 
     let (_, chosen) = of_local.or(of_most)?;
     let same = found.iter().map(|(_, topology)| *topology).filter(|topology| topology.cluster == chosen.cluster);
     same.max_by_key(|topology| topology.epoch).cloned()
+}
+
+/// The newest format of a database's sites.
+fn format_of(cluster: &str, asked: &[Result<Answer>]) -> Option<Format> {
+    let members = asked.iter().filter_map(|answer| answer.as_ref().ok());
+    let members = members.filter(|answer| answer.topology.as_ref().is_some_and(|theirs| theirs.cluster == cluster));
+    members.filter_map(|answer| answer.spoken).max()
 }
 
 impl Survey {
@@ -338,7 +353,7 @@ impl Survey {
         let status = self.site(site).zip(self.topology.as_ref());
         match status.map(|(status, topology)| (&status.state, topology)) {
             Some((SiteState::Reached(found), topology))
-                if matches!(found.standing, Standing::Member | Standing::Behind { .. }) =>
+                if matches!(found.standing, Standing::Member | Standing::Behind { .. } | Standing::LeftBehind) =>
             {
                 places(topology, site, &found.store, &self.options.home)
             }
@@ -368,14 +383,12 @@ fn counted(ranges: &[KeyRange], page: Vec<ReadResult>, held: &mut Held) -> Resul
 pub(super) async fn tables_at(place: &Place) -> Result<Vec<Table>> {
     let limits = ReadLimits { entries: usize::MAX, bytes: crate::catalog::MAX_CATALOG_BYTES };
     let all = Read::Range { range: all_tables(), limit: None, reverse: false };
-    let found = look(&place.store, &place.home, vec![all], limits).await?;
+    let mut found = look(&place.store, &place.home, vec![Read::Point(format_key()), all], limits).await?.into_iter();
+    let format = Format::held(found.next().map(first_value).transpose()?.flatten().as_deref())?;
     let mut tables = vec![];
-    for entry in found.into_iter().flat_map(|result| result.entries) {
+    for entry in found.flat_map(|result| result.entries) {
         let Some(value) = value_or_intent(&entry.value)? else { continue };
-        tables.push(serde_json::from_slice(&value).map_err(|error| {
-            Error::new(SqlState::DATA_CORRUPTED, "a table's description in the store is corrupt")
-                .with_detail(format!("key {:02x?}: {error}", entry.key.get(SPACE_LEN..).unwrap_or_default()))
-        })?);
+        tables.push(format.described(&entry.key, &value)?);
     }
     Ok(tables)
 }

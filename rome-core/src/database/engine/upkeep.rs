@@ -5,7 +5,6 @@
 
 use super::Engine;
 use super::running::Aftermath;
-use super::sites::was_removed;
 use crate::catalog::keys::{all_garbage, garbage_key, whole_space};
 use crate::catalog::{IndexState, SchemaView, Table, TableId};
 use crate::database::ddl::{Ddl, PAGE_ROWS, PendingIndex, fill_page};
@@ -128,10 +127,14 @@ impl Engine {
         if error.is_schema_change() {
             let before = self.catalog();
             match self.refresh_catalog().await {
-                Ok(after) if after.is_the_same(&before) && self.was_forgotten().await => {
-                    return was_removed(self.client.local_site());
+                Ok(after) if after.is_the_same(&before) => {
+                    if let Some(reason) = self.disowned().await {
+                        return reason;
+                    }
                 }
                 Ok(_) => {}
+                // Another format, above all: there is nothing to retry for this build, or at this site.
+                Err(failure) if is_final(&failure) => return failure,
                 // Whoever hears of the schema change retries, loses again by the old catalog, and comes back here.
                 Err(failure) => tracing::debug!(%failure, "the catalog could not be read again"),
             }
@@ -157,8 +160,11 @@ impl Engine {
     /// be reached now is left to the next one.
     pub(super) async fn collect_garbage(&self) {
         for home in self.catalog().topology().homes() {
-            if let Err(problem) = self.collect_garbage_at(home).await {
-                tracing::warn!(home = home.0, %problem, "what was dropped is not cleared away yet");
+            match self.collect_garbage_at(home).await {
+                Ok(()) => {}
+                // The database is raised to another format just now: the notes stay for the next DROP.
+                Err(error) if error.is_schema_change() => return,
+                Err(problem) => tracing::warn!(home = home.0, %problem, "what was dropped is not cleared away yet"),
             }
         }
     }
@@ -204,4 +210,9 @@ impl Engine {
         let results = self.client.read(home, vec![read], ReadLimits::default()).await?;
         Ok(results.into_iter().flat_map(|result| result.entries).collect())
     }
+}
+
+/// Whether a catalog can't be read by this client, now or later.
+fn is_final(error: &Error) -> bool {
+    [SqlState::CANNOT_CONNECT_NOW, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE].contains(&error.state())
 }

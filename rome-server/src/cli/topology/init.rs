@@ -56,7 +56,7 @@ fn check(surveyed: &Surveyed) -> Result<()> {
         };
         let refused = |what: String| Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what);
         match &found.standing {
-            Standing::OtherFormat => return Err(super::show::other_format(name, found)),
+            Standing::OtherFormat => super::show::refuse_other_format(name, found)?,
             Standing::Foreign { cluster } => {
                 return Err(refused(format!(
                     "the store of site \"{name}\" belongs to another database of several sites"

@@ -8,6 +8,7 @@
 //! | `sites` | sites that join and leave |
 //! | `forget` | sites that are gone for good |
 //! | `restored` | sites that were put back from a backup |
+//! | `upgrade` | the database's format |
 //! | `status` | how the sites are |
 //!
 //! Before anything is changed all sites are asked what they hold ([`RomeDatabase::survey`]), so that nothing is begun or written by mistake.
@@ -19,6 +20,7 @@ mod restored;
 mod show;
 mod sites;
 mod status;
+mod upgrade;
 
 use super::output::Answer;
 use clap::{Args, Subcommand};
@@ -110,6 +112,16 @@ pub enum Command {
         #[command(flatten)]
         changes: Changes,
     },
+    /// Raise the running database to the newest format that this version of Rome speaks, at all sites at once
+    ///
+    /// All sites must be there. Do it once everything runs this version, or newer ones: older versions that do not speak the format are refused from then on,
+    /// and the format can't be lowered again.
+    Upgrade {
+        #[command(flatten)]
+        at: Place,
+        #[command(flatten)]
+        changes: Changes,
+    },
     /// Show how each site is: whether it answers, how fast, what it holds
     Status {
         #[command(flatten)]
@@ -189,6 +201,7 @@ pub async fn run(command: Command, json: bool) -> Result<Answer> {
             forget::run(&at, &site, ForgetOptions { drop_tables }, changes.options()).await
         }
         Command::Restored { at, site, changes } => restored::run(&at, &site, changes.options()).await,
+        Command::Upgrade { at, changes } => upgrade::run(&at, changes.options()).await,
         Command::Status { at, fast } => status::run(&at, fast, json).await,
     }
 }

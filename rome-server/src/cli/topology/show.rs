@@ -3,6 +3,7 @@
 use super::{Asking, Place, Surveyed};
 use crate::cli::output::{Align, Answer, error_line, several, table};
 use rome::{Error, Result, RomeDatabase, SqlState};
+use rome_core::catalog::Format;
 use rome_core::database::{SiteFound, SiteState, Sites, Standing};
 use rome_core::topology::{Site, Topology};
 use serde_json::{Value, json};
@@ -117,15 +118,28 @@ pub fn problem_of(name: &str, found: &SiteFound, is_member: bool) -> Option<Stri
         Standing::Foreign { cluster } => {
             Some(format!("the store of site \"{name}\" belongs to another database, {cluster}"))
         }
-        Standing::OtherFormat => Some(other_format(name, found).message().to_owned()),
+        Standing::LeftBehind => {
+            let format = found.format.as_deref().unwrap_or("?");
+            Some(format!(
+                "the store of site \"{name}\" holds format {format}, and other sites a newer one: it was restored from an older backup, \
+                 comes from elsewhere, or the database is being raised just now"
+            ))
+        }
+        Standing::OtherFormat => Some(other_format(name, found)),
     }
 }
 
-/// SQLSTATE 57P03: another version of Rome wrote the store.
-pub fn other_format(name: &str, found: &SiteFound) -> Error {
+/// The error where a store is in a format that this build does not speak.
+///
+/// # Errors
+/// 57P03 then.
+pub fn refuse_other_format(name: &str, found: &SiteFound) -> Result<()> {
+    let held = Format::held(found.format.as_deref().map(str::as_bytes));
+    held.map(drop).map_err(|error| error.with_detail(format!("At site \"{name}\".")))
+}
+
+/// What is wrong with such a store, in one line.
+fn other_format(name: &str, found: &SiteFound) -> String {
     let format = found.format.as_deref().unwrap_or("?");
-    let own = rome_core::catalog::FORMAT;
-    let message = format!("the store of site \"{name}\" holds format {format}, this version reads {own}");
-    Error::new(SqlState::CANNOT_CONNECT_NOW, message)
-        .with_hint("Use the version of Rome that wrote the store, or another namespace.")
+    format!("the store of site \"{name}\" holds format {format}, this version of Rome speaks {}", Format::spoken())
 }

@@ -34,9 +34,7 @@ pub async fn add(at: &Place, site: &str, store: Option<&str>, homes: Option<u16>
         Some((SiteState::Unreachable(error), _)) => return Err(error.clone()),
         Some((SiteState::Reached(found), member)) => {
             joinable(site, &found.standing, member)?;
-            if found.standing == Standing::OtherFormat {
-                return Err(super::show::other_format(site, found));
-            }
+            super::show::refuse_other_format(site, found)?;
             member
         }
         _ => false,

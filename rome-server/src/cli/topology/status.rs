@@ -6,6 +6,7 @@ use crate::cli::output::{Align, Answer, bytes, count, error_line, error_value, m
 use futures::future::join_all;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rome::{Error, Result, SqlState};
+use rome_core::catalog::Format;
 use rome_core::database::{Held, Lag, Prepared, SiteFound, SiteState, SiteStatus, Standing};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -47,16 +48,27 @@ pub async fn run(at: &Place, fast: bool, json: bool) -> Result<Answer> {
     let head = match surveyed.topology() {
         Some(topology) => {
             let sites = several(topology.sites.len(), "site");
-            format!("Database {}, epoch {}, {sites}", topology.cluster, topology.epoch)
+            let format = surveyed.survey.format.map(|format| format!(", format {format}")).unwrap_or_default();
+            format!("Database {}, epoch {}{format}, {sites}", topology.cluster, topology.epoch)
         }
         None => "No database was found.".to_owned(),
     };
     let values: Vec<Value> = sites.iter().map(|(site, content)| value(&surveyed, site, content)).collect();
     let topology = surveyed.topology().map(topology_value);
-    let mut answer =
-        Answer::new(format!("{head}\n\n{}", table(&COLUMNS, &rows)), json!({ "topology": topology, "sites": values }));
+    let format = surveyed.survey.format.map(|format| format.to_string());
+    let mut answer = Answer::new(
+        format!("{head}\n\n{}", table(&COLUMNS, &rows)),
+        json!({ "topology": topology, "format": format, "sites": values }),
+    );
     for (site, content) in &sites {
         complain(site, content, &mut answer);
+    }
+    if let Some(format) = surveyed.survey.format.filter(|format| *format < Format::NEWEST) {
+        answer.note(format!(
+            "the database has format {format}, this version of Rome speaks format {} too: raise it with \
+             rome topology upgrade once no older version is in use",
+            Format::NEWEST
+        ));
     }
     if surveyed.topology().is_none() && answer.is_well() {
         return Err(surveyed.nothing_there());
@@ -99,6 +111,7 @@ fn state_of(site: &SiteStatus, content: &Content) -> &'static str {
             Standing::Member | Standing::Behind { .. } if content.failure.is_some() => "failing",
             Standing::Member => "ok",
             Standing::Behind { .. } => "behind",
+            Standing::LeftBehind => "left behind",
             Standing::Former { .. } => "former",
             Standing::Alone => "alone",
             Standing::Empty if site.homes.is_empty() => "not added",

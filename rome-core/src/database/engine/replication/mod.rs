@@ -159,6 +159,7 @@ impl Replica {
 
     fn write(&self, txn: &mut Txn, of: HomeNo) -> Result<()> {
         let here = txn.client().local();
+        txn.rely_on_format(here)?;
         txn.put(here, replica_key(of), Bytes::from(serde_json::to_vec(self).map_err(Error::internal)?))
     }
 }
