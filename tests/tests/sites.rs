@@ -39,7 +39,7 @@ const HEARD: usize = 20;
 /// The longest until a transaction has given up on a site: twice the time-out of a store's call, and a second that a busy machine may add.
 const GIVES_UP: Duration = Duration::from_millis(2 * CALL_TIMEOUT.as_millis() as u64 + 1_000);
 /// Changes of its own rows that a site makes at least while it is cut off.
-const FEWEST: u64 = 20;
+const FEWEST: u64 = 5;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug)]

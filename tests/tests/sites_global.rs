@@ -321,16 +321,16 @@ async fn available_reads_do_with_the_sites_there_are() {
         clients[0].execute(("INSERT INTO host VALUES ($1, 1), ($1, 2)", [site.into()])).await.unwrap();
     }
     let query = "SELECT site, id FROM host ORDER BY site, id";
-    for cut in 0..SITES.len() {
+    for (cut, name) in SITES.into_iter().enumerate() {
         for db in &clients {
             let whole = reading(db, query, ReadMode::Available).await.unwrap();
             assert_eq!((whole.rows.len(), whole.report.is_complete()), (6, true));
         }
-        world.network.cut(SITES[cut]);
+        world.network.cut(name);
         for (here, db) in clients.iter().enumerate() {
             let missing: Vec<&str> = match here == cut {
                 true => others(cut).into_iter().map(|site| SITES[site]).collect(),
-                false => vec![SITES[cut]],
+                false => vec![name],
             };
             let missing: Vec<&str> = SITES.into_iter().filter(|site| missing.contains(site)).collect();
             let strong = in_time(db.query(query)).await.unwrap_err();
