@@ -285,3 +285,16 @@ async fn what_was_found_out_is_there_at_once() {
     let sum: i64 = client.db.query_one("SELECT sum(n)::bigint FROM t").await.unwrap();
     assert_eq!(sum, 2);
 }
+
+/// The decision is known, since the local home has it, although the site that has not answered its prepare does not answer what ends it, either.
+#[tokio::test]
+async fn what_is_decided_is_told() {
+    for fate in [Fate::Done, Fate::Lost] {
+        let world = World::new().await;
+        let client = world.doubtful([Fate::Done, Fate::Done, fate], 1).await;
+        // The prepare took effect there in any case.
+        client.falter(2, usize::from(fate == Fate::Done), 1);
+        client.db.execute(BOTH).await.unwrap();
+        assert_eq!(world.rest().await, (1, 1));
+    }
+}

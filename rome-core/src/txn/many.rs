@@ -328,16 +328,17 @@ impl Sent {
             return Err(problem);
         }
         let begun = Instant::now();
-        let first = end(&self.homes, true, begun).await;
-        let told = match &first {
-            Ok(Some(Decision::Committed)) => Ok(()),
-            Ok(Some(Decision::Aborted)) => Err(self.why_refused().await),
-            Ok(None) => Err(undetermined(&self.homes, "Others have ended it, too long ago to know how.")),
-            Err(error) => Err(undetermined(&self.homes, error.detail().unwrap_or(error.message()))),
+        let (decided, first) = end_knowing(&self.homes, true, begun).await;
+        let told = match (decided, &first) {
+            // Also where a home could not be told.
+            (Some(Decision::Committed), _) => Ok(()),
+            (Some(Decision::Aborted), _) => Err(self.why_refused().await),
+            (None, Ok(())) => Err(undetermined(&self.homes, "Others have ended it, too long ago to know how.")),
+            (None, Err(error)) => Err(undetermined(&self.homes, error.detail().unwrap_or(error.message()))),
         };
         tell.take().map(|tell| tell.send(told));
         match first {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(_) => end(&self.homes, true, begun + self.client.patience().ending).await.map(|_| ()),
         }
     }
@@ -349,6 +350,12 @@ impl Sent {
 /// # Errors
 /// Those of the first request that could not be made.
 pub(super) async fn end(homes: &DistributedTxn, forgets: bool, deadline: Instant) -> Result<Option<Decision>> {
+    let (decided, ended) = end_knowing(homes, forgets, deadline).await;
+    ended.map(|()| decided)
+}
+
+/// The same: how it was decided, as far as that is known although it may not have been possible to end it everywhere.
+async fn end_knowing(homes: &DistributedTxn, forgets: bool, deadline: Instant) -> (Option<Decision>, Result<()>) {
     let (mut recovery, mut todo) = Recovery::begin(homes.participants.len(), forgets);
     let mut waiting: FuturesUnordered<BoxFuture<'_, Answered>> = FuturesUnordered::new();
     let (mut decided, mut failure) = (None, None);
@@ -359,11 +366,12 @@ pub(super) async fn end(homes: &DistributedTxn, forgets: bool, deadline: Instant
                     waiting.push(Box::pin(async move { (request, persistently(homes, request, deadline).await) }));
                 }
                 Step::Acknowledge(_) => {}
-                Step::Finish => return Ok(decided),
+                Step::Finish => return (decided, Ok(())),
             }
         }
         let Some((request, reply)) = waiting.next().await else {
-            return Err(failure.unwrap_or_else(|| Error::internal("a recovery has nothing left to wait for")));
+            let nothing = || Error::internal("a recovery has nothing left to wait for");
+            return (decided, Err(failure.unwrap_or_else(nothing)));
         };
         let reply = match reply {
             Ok(reply) => reply,
@@ -376,7 +384,11 @@ pub(super) async fn end(homes: &DistributedTxn, forgets: bool, deadline: Instant
         match reply {
             Reply::Decided(Some(decision)) | Reply::Found(Found::Decided(decision)) => decided = Some(decision),
             Reply::Found(Found::Nothing) => decided = Some(Decision::Aborted),
-            Reply::Found(Found::Forgotten) => homes.end_half_restored().await?,
+            Reply::Found(Found::Forgotten) => {
+                if let Err(error) = homes.end_half_restored().await {
+                    return (decided, Err(error));
+                }
+            }
             _ => {}
         }
         todo = recovery.on(request.to, request.kind, reply);

@@ -234,9 +234,8 @@ impl Engine {
                 return Ok(Some(reason));
             }
             let fenced = is_fenced(&first.store, &first.home, topology, local).await?;
-            let gone = |theirs: &Topology| {
-                forgets(theirs, topology, local) || theirs.cluster == topology.cluster && fenced
-            };
+            let gone =
+                |theirs: &Topology| forgets(theirs, topology, local) || theirs.cluster == topology.cluster && fenced;
             Ok::<_, Error>(held.topology()?.filter(gone).map(|_| was_removed(local)))
         });
         let answers = join_all(asked.map(|asked| timeout(ASKING, asked))).await;
