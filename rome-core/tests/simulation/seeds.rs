@@ -69,7 +69,10 @@ impl Runs {
                 S::judge(std::mem::take(&mut runs.histories));
             }
         }
-        S::judge(std::mem::take(&mut runs.histories));
+        // The last batch may have been a whole one.
+        if !runs.histories.is_empty() {
+            S::judge(std::mem::take(&mut runs.histories));
+        }
         runs
     }
 }
