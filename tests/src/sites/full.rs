@@ -171,9 +171,12 @@ impl Scene {
         );
         for site in self.others() {
             let after = self.load.probes[site].now();
-            let (tried, done) = (after.tried - before[site].tried, after.done - before[site].done);
-            println!("  {}: {done} of {tried} changes of its own rows", SITES[site]);
-            assert!(done > 0 && done == tried, "a site suffers because another is full");
+            let before = before[site];
+            let (done, failed, slow) =
+                (after.done - before.done, after.failed - before.failed, after.slow - before.slow);
+            println!("  {}: {done} changes of its own rows, {failed} failed, {slow} too slow", SITES[site]);
+            assert!(done > 0 && failed == 0, "a site suffers because another is full");
+            assert!(100 * slow <= done, "{slow} of its own store did not answer in time");
         }
         self.load.check();
     }
