@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use futures::StreamExt;
 use rome_core::catalog::keys::{
-    all_schema_versions, all_tables, format_key, garbage_key, raised_key, topology_key, whole_space,
+    all_schema_versions, all_tables, format_key, garbage_key, raised_key, replica_key, topology_key, whole_space,
 };
 use rome_core::catalog::{Catalog, Format};
 use rome_core::database::{
@@ -200,11 +200,17 @@ async fn a_client_of_another_format_writes_nothing() {
     let other = clients[0].begin().await.unwrap();
     let read = clients[0].begin_with(TransactionOptions { read_only: true, ..Default::default() }).await.unwrap();
     read.execute("SELECT * FROM host WHERE site = 'pisa'").await.unwrap();
-    // Until nothing moves any more.
-    let mut before = all_held(&stores).await;
+    // Until nothing moves any more but the records of copies, which have a beat.
+    let records = replica_key(HomeNo::FIRST);
+    let held = async || -> Vec<Vec<(Key, u64, Bytes)>> {
+        let mut all = all_held(&stores).await;
+        all.iter_mut().for_each(|held| held.retain(|(key, ..)| key[..4] != records[..4]));
+        all
+    };
+    let mut before = held().await;
     loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = all_held(&stores).await;
+        let now = held().await;
         if std::mem::replace(&mut before, now.clone()) == now {
             break;
         }
