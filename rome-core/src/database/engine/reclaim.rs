@@ -78,8 +78,18 @@ impl Engine {
             }
         }
         let mut attempts = self.retry.start();
-        while let Err(error) = self.open_table(table).await {
+        let mut described = table.clone();
+        while let Err(error) = self.open_table(&described).await {
             self.again(error, &mut attempts).await?;
+            let catalog = self.refresh_catalog().await?;
+            match catalog.tables().into_iter().find(|other| other.id == table.id) {
+                // An attempt that was undone has left the same description in another version.
+                Some(same) if same.stamp == table.stamp => described = Table::clone(same),
+                // The claims are to be made once more, elsewhere.
+                Some(other) if other.unclaimed => return Err(Error::schema_changed()),
+                // It took effect, or somebody else has done it, or it was dropped.
+                _ => break,
+            }
         }
         Ok(claimed.len())
     }

@@ -23,11 +23,14 @@ impl Engine {
     /// # Errors
     /// Where an index could not be filled, after it was taken away again.
     pub(super) async fn finish(&self, aftermath: Aftermath) -> Result<()> {
-        // The statement has taken effect, and must not say that it has not. What needs the catalog says so itself.
-        if aftermath.schema
-            && let Err(problem) = self.refresh_catalog().await
-        {
-            tracing::warn!(%problem, "the catalog could not be read again");
+        if aftermath.schema {
+            match self.refresh_catalog().await {
+                // The statement has taken effect, and must not say that it has not. What needs the catalog says so itself.
+                Err(problem) if problem.state() == SqlState::CONNECTION_FAILURE || problem.is_retryable() => {
+                    tracing::warn!(%problem, "the catalog could not be read again");
+                }
+                refreshed => drop(refreshed?),
+            }
         }
         for pending in aftermath.pending {
             if let Err(error) = self.fill(&pending).await {
