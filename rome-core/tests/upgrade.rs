@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rome_core::catalog::Format;
 use rome_core::catalog::keys::{all_tables, format_key, whole_space};
-use rome_core::database::{DatabaseExt, FixedSites, Options, Queryable, RomeDatabase, Sites, Upgraded};
+use rome_core::database::{DatabaseExt, FixedSites, ForgetOptions, Options, Queryable, RomeDatabase, Sites, Upgraded};
 use rome_core::store::{
     Capabilities, Commit, CommitOutcome, Entry, HomeId, Key, MemoryStore, Read, ReadLimits, ReadOutcome, ReadRequest,
     Store, StoreError, Version, WatchStream, Write,
@@ -250,6 +250,27 @@ async fn a_database_on_one_store() {
     assert!(db.execute("CREATE TABLE v (id bigint)").await.is_err());
     let alone = RomeDatabase::open(Arc::new(MemoryStore::new()), Options::default()).await.unwrap();
     assert_eq!(alone.format(), Format::NEWEST);
+}
+
+/// What is done to a raised database without its tables' statements leaves their descriptions in its format.
+#[tokio::test]
+async fn a_site_is_forgotten_and_claims_are_made_anew() {
+    let world = World::old().await;
+    let db = world.client("pisa").await;
+    assert_eq!(db.upgrade().await.unwrap(), RAISED);
+    assert_eq!(db.claim_anew().await.unwrap(), [("host".to_owned(), 3)]);
+    db.ended().await;
+    world.lost[2].store(true, Ordering::Relaxed);
+    let (options, accepted) = (Options::default(), ForgetOptions::default());
+    let forgotten = RomeDatabase::forget_site("pisa", world.sites(usize::MAX), "turin", accepted, options).await;
+    let (db, forgotten) = forgotten.unwrap();
+    assert_eq!(forgotten.claimed, [("host".to_owned(), 2)]);
+    let taken = db.execute("INSERT INTO host VALUES ('rome', 2, 'a')").await.unwrap_err();
+    assert_eq!(taken.state(), SqlState::UNIQUE_VIOLATION);
+    db.execute("INSERT INTO host VALUES ('rome', 2, 'c')").await.unwrap();
+    let reads = vec![Read::Range { range: all_tables(), limit: None, reverse: false }];
+    let described = entries(world.stores[0].as_ref(), reads).await;
+    assert!(described.iter().all(|entry| entry.value.starts_with(&[2, b'{'])), "{described:?}");
 }
 
 /// A site's store from before the database was raised: its descriptions and its topology are older, too.

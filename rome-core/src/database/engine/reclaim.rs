@@ -3,14 +3,14 @@
 //! Who goes on after one who has died begins with the first row again: what is claimed already is claimed the same.
 
 use super::Engine;
-use crate::catalog::keys::{schema_version_key, table_key, topology_key, whole_space};
+use crate::catalog::keys::{schema_version_key, table_key, whole_space};
 use crate::catalog::{Table, stamp_of};
 use crate::database::ddl::page_limits;
 use crate::error::{Error, Result, SqlState};
 use crate::exec::claims::claims_of_row;
 use crate::exec::keys::{Located, decode_table_row};
 use crate::store::{Key, KeyRange, Read, ReadLimits, successor};
-use crate::topology::{HomeNo, Topology};
+use crate::topology::HomeNo;
 use crate::txn::{HomeRead, Mode};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -119,20 +119,13 @@ impl Engine {
 
     /// Lets a table be used whose claims are complete.
     async fn open_table(&self, table: &Table) -> Result<()> {
-        let corrupt = |_| Error::new(SqlState::DATA_CORRUPTED, "a description in the store is corrupt");
-        let here = self.client.local();
+        let catalog = self.catalog();
+        let topology = catalog.topology();
         let mut txn = self.client.begin(Mode::Interactive);
+        // Of the topology, too: a stamp is of its epoch.
         txn.use_description(table.id, table.version, table.stamp)?;
-        let reads = [table_key(table.id), topology_key()].map(|key| HomeRead::point(here, key));
-        let found = txn.read(reads.to_vec(), ReadLimits::default()).await?;
-        let [described, topology] = found.as_slice() else { return Err(Error::schema_changed()) };
-        let (Some(described), Some(topology)) = (described.entries.first(), topology.entries.first()) else {
-            return Err(Error::schema_changed());
-        };
-        let mut open: Table = serde_json::from_slice(&described.value).map_err(corrupt)?;
-        let topology: Topology = serde_json::from_slice(&topology.value).map_err(corrupt)?;
-        open.unclaimed = false;
-        let description = Bytes::from(serde_json::to_vec(&open).map_err(Error::internal)?);
+        let open = Table { unclaimed: false, ..table.clone() };
+        let description = catalog.format().describe(&open)?;
         let stamp = Bytes::copy_from_slice(&stamp_of(&description, topology.epoch).to_be_bytes());
         if let Some(stream) = open.stream() {
             txn.tell_key(schema_version_key(open.id), stream);
